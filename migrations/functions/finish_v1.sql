@@ -1,0 +1,19 @@
+-- End a run whose tasks have all ended, with an output the caller computed or an error.
+-- Locks: the run's counters row. NULL when there is nothing to end: calling it again is harmless.
+CREATE FUNCTION zq_finish_v1(p_run uuid, p_output jsonb, p_error jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_end jsonb;
+    r runs%ROWTYPE;
+BEGIN
+    PERFORM 1 FROM run_counters WHERE run_id = p_run FOR UPDATE;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    v_end := zq_end_run_v1(p_run, p_output, p_error, clock_timestamp());
+    IF v_end IS NULL THEN RETURN NULL; END IF;
+    SELECT * INTO r FROM runs WHERE id = p_run;
+    RETURN jsonb_build_object(
+        'tenant', r.tenant_id, 'workflow', r.workflow_id, 'version', r.version,
+        'at', extract(epoch FROM r.finished_at),
+        'events', jsonb_build_array(jsonb_build_array(
+            v_end -> 0, 'run', NULL, NULL, v_end -> 1, NULL, v_end -> 2)));
+END $$;

@@ -1,0 +1,1 @@
+"""Answers to the ports: Postgres, Redis, Celery, the file system, memory."""

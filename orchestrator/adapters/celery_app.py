@@ -1,0 +1,70 @@
+"""The one Celery configuration, shared by whoever publishes and whoever works.
+
+A message is only a hint: early ack, no redelivery, no time limits, no eta. Postgres re-drives.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from orchestrator.ports.dispatch import FINISH_QUEUE, FINISH_RUN
+from orchestrator.settings import Settings
+
+#: Seconds a chord's keys live: above the longest run worth counting. When they are gone the run
+#: still ends, by its last settle.
+_CHORD_TTL_S = 7 * 86_400
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Return the application for these settings; it connects when it is first used."""
+    broker = settings.broker.url or settings.redis.url
+    app = Celery("zq", broker=broker, backend=settings.redis.url, set_as_current=False)
+    timeouts = {
+        "socket_timeout": 10,
+        "socket_connect_timeout": settings.redis.timeout_s,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+    }
+    queues = [q.strip() for q in settings.worker.queues.split(",") if q.strip()]
+    app.conf.update(
+        task_queues=[Queue(q, Exchange(q), routing_key=q) for q in (*queues, FINISH_QUEUE)],
+        task_default_queue=queues[0],
+        task_create_missing_queues=True,
+        task_routes={FINISH_RUN: {"queue": FINISH_QUEUE}},
+        # Messages carry ids only; nothing that a message says is ever unpickled.
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        result_expires=_CHORD_TTL_S,
+        # The claim row in Postgres, not the broker, knows who works on what.
+        task_acks_late=False,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=0,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=settings.broker.flower_events,
+        task_send_sent_event=settings.broker.flower_events,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=settings.redis.timeout_s,
+        broker_transport_options={
+            **timeouts,
+            "global_keyprefix": settings.redis.prefix,
+            "visibility_timeout": 3600,
+        },
+        redis_socket_timeout=settings.redis.timeout_s,
+        redis_socket_connect_timeout=settings.redis.timeout_s,
+        redis_socket_keepalive=True,
+        result_backend_transport_options={
+            "global_keyprefix": settings.redis.prefix,
+            # Chord parts are counted, not collected in order.
+            "result_chord_ordered": False,
+            "retry_policy": {"max_retries": 0},
+        },
+    )
+    return app

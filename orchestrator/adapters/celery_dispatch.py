@@ -1,0 +1,133 @@
+"""A run as one Celery chord whose parts are settled tasks, released in dependency order.
+
+Celery itself would count attempts, duplicates and kills as parts and fire the body early or never;
+so messages carry the run's group id without a chord, and parts are reported here, after the commit
+that settles their task. The three semi-private Celery methods in use are called in this file alone
+and held by a contract test: `set_chord_size`, `on_chord_part_return`, `_chord_part_return_script`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from celery import Celery
+from celery.app.task import Context
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+from orchestrator.ports.dispatch import EXECUTE, FINISH_QUEUE, FINISH_RUN
+from orchestrator.ports.store import Release
+
+log = logging.getLogger(__name__)
+
+_AWAY = (KombuError, OperationalError, RedisError, OSError)
+#: Seconds to leave Redis alone after it failed: a run's thousand tasks must not each wait for it.
+_REST_S = 1.0
+#: Seconds a queue's depth is believed.
+_DEPTH_S = 0.05
+
+
+class CeleryDispatcher:
+    """Answers `ports.dispatch.Dispatcher`. Nothing here raises when Redis is away."""
+
+    def __init__(self, app: Celery, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._clock = clock
+        self._away_until = 0.0
+        self._depths: dict[str, tuple[float, int | None]] = {}
+
+    def open(self, run_id: UUID, size: int) -> bool:
+        """See the port. Also right for a run that was stored while Redis was away: a run nobody
+        has claimed has reported no part, so its chord cannot have fired and is not reopened."""
+
+        def work() -> None:
+            self._app.backend.set_chord_size(str(run_id), size)
+
+        return self._try("open a chord", work)
+
+    def release(self, releases: Sequence[Release]) -> bool:
+        """See the port. One message an attempt; its id names the attempt, so copies look alike."""
+        return self._try("publish", lambda: self._publish(releases))
+
+    def _publish(self, releases: Sequence[Release]) -> None:
+        with self._app.producer_or_acquire() as producer:
+            for r in releases:
+                self._app.send_task(
+                    EXECUTE,
+                    args=(str(r.run_id), [[r.task_no, r.attempt]]),
+                    task_id=f"{r.run_id}:{r.task_no}:{r.attempt}",
+                    queue=r.queue,
+                    group_id=str(r.run_id),
+                    ignore_result=True,
+                    producer=producer,
+                )
+
+    def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
+        """See the port. A part reported twice counts once."""
+        return self._try("report parts", lambda: self._report(str(run_id), task_nos))
+
+    def _report(self, group: str, task_nos: Sequence[int]) -> None:
+        body = self._app.signature(
+            FINISH_RUN, args=(group,), immutable=True, queue=FINISH_QUEUE, ignore_result=True
+        )
+        *others, last = task_nos
+        if others:
+            self._count(group, others)
+        # Only this method fires the body, so the last part of a slice goes through it.
+        part = Context(id=f"{group}:{last}", group=group, group_index=last, chord=body)
+        self._app.backend.on_chord_part_return(part, "SUCCESS", None)
+
+    def _count(self, group: str, task_nos: Sequence[int]) -> None:
+        backend: Any = self._app.backend
+        keys = [backend.get_key_for_group(group, suffix) for suffix in (".j", ".t", ".s", ".d")]
+        keys += [backend.get_key_for_group(group), backend.get_key_for_group(group, ".c")]
+        with backend.client.pipeline(transaction=False) as pipe:
+            for no in task_nos:
+                part = f"{group}:{no}"
+                backend._chord_part_return_script(  # noqa: SLF001 - see the module's docstring
+                    keys=keys,
+                    args=[
+                        part,
+                        backend.encode([1, part, "SUCCESS", None]),
+                        0,
+                        no,
+                        backend.chord_expires or 0,
+                        backend._chord_result_expires,  # noqa: SLF001
+                        10,
+                        uuid4().hex,
+                    ],
+                    client=pipe,
+                )
+            pipe.execute()
+
+    def depth(self, queue: str) -> int | None:
+        """See the port. Believed for 50 ms, so that a settle does not cost a round trip."""
+        now = self._clock()
+        known = self._depths.get(queue)
+        if known is not None and now - known[0] < _DEPTH_S:
+            return known[1]
+        found: list[int] = []
+
+        def work() -> None:
+            with self._app.producer_or_acquire() as producer:
+                found.append(producer.connection.default_channel.client.llen(queue))
+
+        self._try("measure a queue", work)
+        value = found[0] if found else None
+        self._depths[queue] = (now, value)
+        return value
+
+    def _try(self, what: str, work: Callable[[], None]) -> bool:
+        if self._clock() < self._away_until:
+            return False
+        try:
+            work()
+        except _AWAY as error:
+            self._away_until = self._clock() + _REST_S
+            log.warning("could not %s, upkeep will: %s", what, error)
+            return False
+        return True

@@ -1,0 +1,294 @@
+"""Workers, leases, timers and backlogs in memory, judged by the injected clock (`fleet.sql`)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from orchestrator.adapters.memory.tables import (
+    STARTABLE,
+    RunRow,
+    Tables,
+    TaskRow,
+    WorkerRow,
+    later,
+)
+from orchestrator.models.run import RunState
+from orchestrator.models.task import Claim, TaskState
+from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
+
+#: A supervisor stops an attempt at its deadline; this much later it is plainly not doing so.
+_FAR_PAST_S = 60.0
+_TIMED = (TaskState.RETRYING, TaskState.WAITING)
+
+
+class MemoryFleet:
+    """Answers `ports.store.Fleet`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def _now(self) -> datetime:
+        return self._tables.clock.now()
+
+    def _running(self, worker_id: UUID) -> list[tuple[RunRow, TaskRow]]:
+        running = self._tables.live_tasks(TaskState.RUNNING)
+        return [(run, task) for run, task in running if task.worker_id == worker_id]
+
+    def beat(self, beat: Beat) -> Pulse:
+        """See the port."""
+        with self._tables.lock:
+            now, worker = self._now(), self._tables.workers.get(beat.id)
+            if worker is None:
+                self._tables.workers[beat.id] = _new_worker(beat, now)
+                return Pulse(alive=True, held=self._held(beat.id))
+            if worker.state != "active":
+                return Pulse(alive=False)
+            worker.beat_at, worker.slots = now, beat.slots
+            worker.children, worker.queues = tuple(beat.children), tuple(beat.queues)
+            has_room = len(self._running(beat.id)) < beat.slots
+            worker.free_since = (worker.free_since or now) if has_room else None
+            return Pulse(alive=True, held=self._held(beat.id))
+
+    def _held(self, worker_id: UUID) -> tuple[Held, ...]:
+        now = self._now()
+        return tuple(
+            _hold(run, task, verdict=_verdict(run, task, now), overdue_s=_overdue_s(task, now))
+            for run, task in self._running(worker_id)
+        )
+
+    def leave(self, worker_id: UUID) -> None:
+        """See the port."""
+        with self._tables.lock:
+            worker = self._tables.workers.get(worker_id)
+            if worker and worker.state == "active":
+                worker.state, worker.beat_at = "stopped", self._now()
+
+    def workers(self) -> list[Mapping[str, Any]]:
+        """See the port."""
+        with self._tables.lock:
+            now = self._now()
+            recent = [w for w in self._tables.workers.values() if w.beat_at > later(now, -3600.0)]
+            recent.sort(key=lambda w: w.started_at)
+            return [
+                {
+                    "id": w.id,
+                    "name": w.name,
+                    "host": w.host,
+                    "pid": w.pid,
+                    "version": w.version,
+                    "queues": list(w.queues),
+                    "slots": w.slots,
+                    "children": list(w.children),
+                    "state": w.state,
+                    "started_at": w.started_at,
+                    "age_s": (now - w.beat_at).total_seconds(),
+                    "busy": len(self._running(w.id)),
+                }
+                for w in recent
+            ]
+
+    def expire(self, lease_s: float) -> int:
+        """See the port."""
+        with self._tables.lock:
+            end = later(self._now(), -lease_s)
+            gone = [
+                w
+                for w in self._tables.workers.values()
+                if w.state == "active" and max(w.beat_at, self._tables.since) < end
+            ]
+            for worker in gone:
+                worker.state = "lost"
+            return len(gone)
+
+    def ownerless(self, limit: int, lease_s: float = 10.0) -> list[Held]:
+        """See the port."""
+        with self._tables.lock:
+            now = self._now()
+            found = []
+            for run, task in self._tables.live_tasks(TaskState.RUNNING):
+                worker = self._tables.workers.get(task.worker_id) if task.worker_id else None
+                if _is_ownerless(task, worker, now, lease_s):
+                    active = worker is not None and worker.state == "active"
+                    overdue_s = _overdue_s(task, now)
+                    verdict = "timeout" if active and overdue_s > _FAR_PAST_S else "lost"
+                    found.append(_hold(run, task, verdict=verdict, overdue_s=overdue_s))
+            return found[:limit]
+
+    def of_child(self, worker_id: UUID, pid: int) -> list[Held]:
+        """See the port."""
+        with self._tables.lock:
+            found = [(run, task) for run, task in self._running(worker_id) if task.pid == pid]
+            return [_hold(run, task, verdict="lost") for run, task in found]
+
+    def due(self, limit: int) -> dict[UUID, list[int]]:
+        """See the port."""
+        with self._tables.lock:
+            now = self._now()
+            found = [
+                (task.due_at, run.id, task.task_no)
+                for run, task in self._tables.live_tasks(*_TIMED)
+                if task.due_at and task.due_at <= now and run.state in STARTABLE
+            ]
+            return _by_run((run_id, no) for _, run_id, no in sorted(found)[:limit])
+
+    def backlog(self, queue: str, limit: int) -> dict[UUID, list[int]]:
+        """See the port."""
+        with self._tables.lock:
+            found = [
+                (-task.priority, run.id, task.task_no)
+                for run, task in self._tables.live_tasks(TaskState.READY)
+                if task.queue == queue and run.state in STARTABLE
+            ]
+            return _by_run((run_id, no) for _, run_id, no in sorted(found)[:limit])
+
+    def ready_queues(self) -> list[str]:
+        """See the port."""
+        with self._tables.lock:
+            return sorted({t.queue for _, t in self._tables.live_tasks(TaskState.READY)})
+
+    def waiting_queues(self) -> list[str]:
+        """See the port."""
+        with self._tables.lock:
+            return sorted({t.queue for _, t in self._tables.live_tasks(TaskState.QUEUED)})
+
+    def unclaimed(self, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
+        """See the port."""
+        with self._tables.lock:
+            now = self._now()
+            found = [
+                (-task.priority, task.published_at, run, task)
+                for run, task in self._tables.live_tasks(TaskState.QUEUED)
+                if task.queue in queues
+                and run.state in STARTABLE
+                and task.published_at is not None
+                and task.published_at < later(now, -_pause_s(task, older_s))
+                and self._has_room(task.queue, later(now, -older_s))
+            ]
+            found.sort(key=lambda f: f[:2])
+            for _, _, _, task in found[:limit]:
+                task.published_at, task.publishes = now, min(task.publishes + 1, 100)
+            return [task.release(run.id) for _, _, run, task in found[:limit]]
+
+    def _has_room(self, queue: str, since: datetime) -> bool:
+        return any(
+            w.state == "active" and queue in w.queues and w.free_since and w.free_since < since
+            for w in self._tables.workers.values()
+        )
+
+    def overdue_runs(self, limit: int) -> list[UUID]:
+        """See the port."""
+        with self._tables.lock:
+            now = self._now()
+            return [
+                run.id
+                for run in self._tables.live_runs()
+                if run.state is not RunState.CANCELLING
+                and run.deadline_at
+                and run.deadline_at < now
+            ][:limit]
+
+    def settled_runs(self, limit: int) -> list[tuple[UUID, UUID, int]]:
+        """See the port."""
+        with self._tables.lock:
+            found = [run for run in self._tables.live_runs() if run.open == 0]
+            return [(run.id, run.workflow_id, run.version) for run in found[:limit]]
+
+    def next_due_s(self) -> float | None:
+        """See the port."""
+        with self._tables.lock:
+            live = self._tables.live_runs()
+            if not live:
+                return None
+            busy = (TaskState.READY, TaskState.QUEUED, TaskState.RUNNING)
+            if any(True for _ in self._tables.live_tasks(*busy)):
+                return 0.0
+            times = [t.due_at for _, t in self._tables.live_tasks(*_TIMED)]
+            times += [run.deadline_at for run in live]
+            now = self._now()
+            left = [max(0.0, (at - now).total_seconds()) for at in times if at is not None]
+            return min(left, default=0.0)
+
+    def tidy(self, now: datetime, keys_older_s: float) -> None:
+        """See the port. There are no partitions here."""
+        with self._tables.lock:
+            at, tables = self._now(), self._tables
+            for key in [
+                k for k, row in tables.keys.items() if row.created_at < later(at, -keys_older_s)
+            ]:
+                del tables.keys[key]
+            long_ago = at - timedelta(days=1)
+            for worker in list(tables.workers.values()):
+                idle = worker.state != "active" and not self._running(worker.id)
+                if idle and worker.beat_at < long_ago:
+                    del tables.workers[worker.id]
+
+
+def _new_worker(beat: Beat, now: datetime) -> WorkerRow:
+    return WorkerRow(
+        id=beat.id,
+        name=beat.name,
+        host=beat.host,
+        pid=beat.pid,
+        version=beat.version,
+        queues=tuple(beat.queues),
+        slots=beat.slots,
+        children=tuple(beat.children),
+        state="active",
+        free_since=now,
+        started_at=now,
+        beat_at=now,
+    )
+
+
+def _overdue_s(task: TaskRow, now: datetime) -> float:
+    if task.deadline_at is None:
+        return 0.0
+    return max(0.0, (now - task.deadline_at).total_seconds())
+
+
+def _verdict(run: RunRow, task: TaskRow, now: datetime) -> str | None:
+    if run.state is RunState.CANCELLING:
+        return "cancelled"
+    return "timeout" if _overdue_s(task, now) > 0 else None
+
+
+def _pause_s(task: TaskRow, older_s: float) -> float:
+    return min(60.0, older_s * 2.0 ** min(task.publishes, 6))
+
+
+def _is_ownerless(task: TaskRow, worker: WorkerRow | None, now: datetime, lease_s: float) -> bool:
+    if _overdue_s(task, now) > _FAR_PAST_S:
+        return True
+    if worker is None:
+        return task.started_at is not None and task.started_at < later(now, -lease_s)
+    if worker.state != "active":
+        return True
+    claimed_at = later(task.deadline_at or now, -task.timeout_s)
+    return worker.beat_at > claimed_at and task.pid not in worker.children
+
+
+def _hold(run: RunRow, task: TaskRow, *, verdict: str | None, overdue_s: float = 0.0) -> Held:
+    assert task.claim_id is not None and task.worker_id is not None and task.pid is not None
+    return Held(
+        claim=Claim(
+            run_id=run.id,
+            task_no=task.task_no,
+            attempt=task.attempt,
+            claim_id=task.claim_id,
+            losses=task.losses,
+        ),
+        owner=Owner(worker_id=task.worker_id, pid=task.pid),
+        verdict=verdict,
+        overdue_s=overdue_s,
+    )
+
+
+def _by_run(pairs: Iterable[tuple[UUID, int]]) -> dict[UUID, list[int]]:
+    found: dict[UUID, list[int]] = defaultdict(list)
+    for run_id, task_no in pairs:
+        found[run_id].append(task_no)
+    return dict(found)

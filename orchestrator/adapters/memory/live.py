@@ -1,0 +1,83 @@
+"""The channel in memory: every subscriber has its own bounded queue of frames."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from orchestrator.models.event import Event
+
+
+class MemorySubscription:
+    """Answers `ports.live.Subscription`. When the queue is full, new frames are dropped."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._frames: deque[dict[str, Any]] = deque()
+        self._changed = threading.Condition()
+        self._dropped = False
+        self._overflowed = False
+
+    def put(self, frames: Sequence[dict[str, Any]]) -> None:
+        """Queue what fits and remember whether something did not."""
+        with self._changed:
+            fits = self._bound - len(self._frames)
+            self._frames.extend(frames[: max(0, fits)])
+            self._dropped = self._dropped or len(frames) > fits
+            self._changed.notify_all()
+
+    def get(self, timeout_s: float) -> list[dict[str, Any]] | None:
+        """See the port."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frames or self._dropped, timeout_s)
+            batch = list(self._frames)
+            self._frames.clear()
+            self._overflowed, self._dropped = self._dropped, False
+            return batch or None
+
+    @property
+    def overflowed(self) -> bool:
+        """See the port. Tells of the last batch and of what came after it."""
+        with self._changed:
+            return self._overflowed or self._dropped
+
+
+class MemoryChannel:
+    """Answers `ports.live.Channel`. With `up = False` it behaves as a server that is away."""
+
+    def __init__(self, bound: int = 1000) -> None:
+        self.up = True
+        self._bound = bound
+        self._ears: dict[UUID, list[MemorySubscription]] = {}
+        self._lock = threading.Lock()
+
+    def notify(self, events: Sequence[Event]) -> None:
+        """See the port."""
+        if not events or not self.up:
+            return
+        with self._lock:
+            ears = list(self._ears.get(events[0].run_id, ()))
+        for ear in ears:
+            ear.put([event.frame() for event in events])
+
+    @contextmanager
+    def subscribe(self, run_id: UUID) -> Iterator[MemorySubscription]:
+        """See the port."""
+        ear = MemorySubscription(self._bound)
+        with self._lock:
+            self._ears.setdefault(run_id, []).append(ear)
+        try:
+            yield ear
+        finally:
+            with self._lock:
+                self._ears[run_id].remove(ear)
+                if not self._ears[run_id]:
+                    del self._ears[run_id]
+
+    def ping(self) -> bool:
+        """See the port."""
+        return self.up

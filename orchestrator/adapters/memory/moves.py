@@ -1,0 +1,172 @@
+"""The moves in memory: the same rules as `migrations/functions`, one lock in place of row locks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from orchestrator.adapters.memory.ending import end_run
+from orchestrator.adapters.memory.settle import Settlement
+from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskRow, unpack
+from orchestrator.models.event import Event, Kind
+from orchestrator.models.run import RunState
+from orchestrator.models.task import TaskState
+from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Take
+
+_HOLDS_NO_ATTEMPT = frozenset(
+    {
+        TaskState.PENDING,
+        TaskState.READY,
+        TaskState.QUEUED,
+        TaskState.WAITING,
+        TaskState.RETRYING,
+    }
+)
+
+
+class MemoryMoves:
+    """Answers `ports.store.Moves`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def claim(
+        self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
+    ) -> Moved | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            if run is None or run.state not in STARTABLE:
+                return None
+            tasks = _claimable(run, wanted)
+            if not tasks:
+                return None
+            now = self._tables.clock.now()
+            events: list[Event] = []
+            if run.state is RunState.QUEUED:
+                run.state, run.started_at = RunState.RUNNING, now
+                events.append(run.say(Kind.RUN, now, state=str(run.state)))
+            for task in tasks:
+                task.hold(claim_id, owner, now)
+                events.append(run.say_task(task, now))
+            return moved(
+                run,
+                events=tuple(events),
+                claimed=tuple(t.claim(run_id, claim_id) for t in tasks),
+                input=unpack(run.input),
+            )
+
+    def settle(
+        self,
+        run_id: UUID,
+        claim_id: UUID,
+        endings: Sequence[Ending],
+        *,
+        logs: Sequence[LogLine] = (),
+        take: Take | None = None,
+        room: int = 0,
+    ) -> Moved | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            if run is None:
+                return None
+            settlement = Settlement(run, claim_id, self._tables.clock.now(), take, room)
+            settlement.carry_out(endings, logs)
+            if settlement.timer:
+                self._tables.bell.set()
+            return moved(
+                run,
+                events=tuple(settlement.events),
+                accepted=tuple(settlement.accepted),
+                settled=tuple(settlement.settled),
+                claimed=tuple(settlement.claimed),
+                queued=tuple(settlement.queued),
+                ready=settlement.ready,
+                open=run.open if settlement.events else None,
+            )
+
+    def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            if run is None or run.state not in STARTABLE:
+                return None
+            now = self._tables.clock.now()
+            tasks = [run.tasks[no] for no in set(task_nos) if no in run.tasks]
+            tasks = sorted((t for t in tasks if _may_queue(t, now)), key=_urgency)
+            if not tasks:
+                return None
+            for task in tasks:
+                if task.state is not TaskState.WAITING:
+                    task.attempt += 1
+                    task.started_at = task.resumed = None
+                task.worker_id = task.pid = task.reason = None
+                task.enqueue(now)
+            return moved(
+                run,
+                events=tuple([run.say_task(task, now) for task in tasks]),
+                queued=tuple(task.release(run_id) for task in tasks),
+            )
+
+    def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            if run is None:
+                return None
+            was = str(run.state)
+            if run.state.ended or run.state is RunState.CANCELLING:
+                return moved(run, was=was)
+            now = self._tables.clock.now()
+            run.state, run.cancel_to = RunState.CANCELLING, to
+            events = [run.say(Kind.RUN, now, state=str(run.state))]
+            gone = [t for _, t in sorted(run.tasks.items()) if t.state in _HOLDS_NO_ATTEMPT]
+            for task in gone:
+                task.state, task.finished_at, task.due_at = TaskState.CANCELLED, now, None
+                events.append(run.say_task(task, now))
+            run.open -= len(gone)
+            last = end_run(run, now, None, None)
+            events += [last] if last else []
+            return moved(run, events=tuple(events), settled=tuple(t.task_no for t in gone), was=was)
+
+    def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            last = end_run(run, self._tables.clock.now(), output, error) if run else None
+            return moved(run, events=(last,)) if run and last else None
+
+
+def moved(run: RunRow, **what: Any) -> Moved:
+    """Return what a transition of this run did."""
+    return Moved(
+        run_id=run.id,
+        tenant_id=run.tenant_id,
+        workflow_id=run.workflow_id,
+        version=run.version,
+        **what,
+    )
+
+
+def _urgency(task: TaskRow) -> tuple[int, int]:
+    return -task.priority, task.task_no
+
+
+def _claimable(run: RunRow, wanted: Sequence[tuple[int, int]]) -> list[TaskRow]:
+    found = {no: run.tasks[no] for no, attempt in wanted if _current(run, no, attempt)}
+    return [task for _, task in sorted(found.items())]
+
+
+def _current(run: RunRow, no: int, attempt: int) -> bool:
+    task = run.tasks.get(no)
+    return task is not None and task.attempt == attempt and task.state is TaskState.QUEUED
+
+
+def _may_queue(task: TaskRow, now: datetime) -> bool:
+    if task.state is TaskState.READY:
+        return True
+    timed = task.state in {TaskState.RETRYING, TaskState.WAITING}
+    return timed and task.due_at is not None and task.due_at <= now

@@ -1,0 +1,146 @@
+"""What people and services look at, read from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from orchestrator.adapters.memory.tables import RunRow, Tables, TaskRow, unpack
+from orchestrator.models.event import Event
+from orchestrator.models.ids import lowest_uuid7
+from orchestrator.models.run import Run, RunState
+from orchestrator.models.task import Task, TaskState
+from orchestrator.ports.store import RunFilter
+
+#: There is no schema to migrate here: always the first revision.
+REVISION = 1
+
+
+class MemoryReads:
+    """Answers `ports.store.Reads`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def run(self, tenant_id: UUID, run_id: UUID) -> Run | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            if run is None or run.tenant_id != tenant_id:
+                return None
+            return self._read(run, large=True)
+
+    def runs(self, wanted: RunFilter) -> list[Run]:
+        """See the port."""
+        with self._tables.lock:
+            found = [r for r in self._tables.runs.values() if _matches(r, wanted)]
+            found.sort(key=lambda r: r.id, reverse=True)
+            return [self._read(r, large=False) for r in found[: wanted.limit]]
+
+    def _read(self, run: RunRow, *, large: bool) -> Run:
+        return run.read(self._tables.workflows[run.workflow_id].name, large=large)
+
+    def tasks(
+        self, run_id: UUID, *, after: int = -1, limit: int = 200, node_id: str | None = None
+    ) -> list[Task]:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            rows = sorted(run.tasks.values(), key=lambda t: t.task_no) if run else []
+            found = [t for t in rows if t.task_no > after and node_id in (None, t.node_id)]
+            return [self._task(run_id, t) for t in found[:limit]]
+
+    def _task(self, run_id: UUID, row: TaskRow) -> Task:
+        return Task(
+            run_id=run_id,
+            task_no=row.task_no,
+            node_id=row.node_id,
+            map_index=row.map_index,
+            type=row.type,
+            state=row.state,
+            reason=row.reason,
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            queued_at=row.queued_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            due_at=row.due_at,
+            worker=self._tables.worker_name(row.worker_id),
+            output=unpack(row.output),
+            error=unpack(row.error),
+            waits_for=row.waits_for,
+        )
+
+    def events(self, run_id: UUID, *, after: int, limit: int) -> list[Event]:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            start = max(0, after)
+            return run.events[start : start + limit] if run else []
+
+    def attempts(self, run_id: UUID, task_no: int) -> list[Mapping[str, Any]]:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            rows = [a for a in run.attempts if a.task_no == task_no] if run else []
+            return [
+                {
+                    "attempt": row.attempt,
+                    "state": row.state,
+                    "queued_at": row.queued_at,
+                    "started_at": row.started_at,
+                    "finished_at": row.finished_at,
+                    "error": unpack(row.error),
+                    "worker": self._tables.worker_name(row.worker_id),
+                }
+                for row in rows
+            ]
+
+    def outputs(self, run_id: UUID, task_nos: Sequence[int]) -> dict[int, Any]:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            found = (run.tasks[no] for no in task_nos if no in run.tasks) if run else ()
+            return {t.task_no: unpack(t.output) for t in found if t.state is TaskState.SUCCEEDED}
+
+    def input(self, run_id: UUID) -> Any:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+        return unpack(run.input) if run else None
+
+    def pinned(self, run_id: UUID) -> tuple[UUID, int] | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+        return (run.workflow_id, run.version) if run else None
+
+    def unstarted(self, run_id: UUID) -> int | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            return run.open if run and run.state is RunState.QUEUED else None
+
+    def definition(self, workflow_id: UUID, version: int) -> Mapping[str, Any] | None:
+        """See the port."""
+        with self._tables.lock:
+            row = self._tables.versions.get((workflow_id, version))
+        found: Mapping[str, Any] | None = unpack(row.definition) if row else None
+        return found
+
+    def ping(self) -> int:
+        """See the port."""
+        return REVISION
+
+
+def _matches(run: RunRow, wanted: RunFilter) -> bool:
+    return (
+        run.tenant_id == wanted.tenant_id
+        and wanted.workflow_id in (None, run.workflow_id)
+        and (not wanted.states or run.state in wanted.states)
+        and wanted.trigger in (None, run.trigger)
+        and (wanted.since is None or run.id >= lowest_uuid7(wanted.since))
+        and (wanted.until is None or run.id < lowest_uuid7(wanted.until))
+        and (wanted.before is None or run.id < wanted.before)
+    )

@@ -1,0 +1,1 @@
+"""The record on Postgres. `store.PostgresStore` is the door."""

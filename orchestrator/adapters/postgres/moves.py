@@ -1,0 +1,151 @@
+"""The moves of runs and tasks: each calls one function of `migrations/functions`, one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from orchestrator.adapters.postgres.pool import Pool, dumps
+from orchestrator.models.event import Event, Kind
+from orchestrator.models.run import RunState
+from orchestrator.models.task import Claim
+from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Release, Take
+
+_CLAIM = "SELECT zq_claim_v1(%s, %s::int[], %s::int[], %s, %s, %s)"
+_SETTLE = (
+    "SELECT zq_settle_v1(%s, %s, %s::int[], %s::int[], %s::text[], %s::jsonb[], %s::jsonb[],"
+    " %s::float8[], %s::jsonb, %s, %s, %s::text[], %s, %s)"
+)
+_QUEUE = "SELECT zq_queue_v1(%s, %s::int[])"
+_CANCEL = "SELECT zq_cancel_v1(%s, %s)"
+_FINISH = "SELECT zq_finish_v1(%s, %s::jsonb, %s::jsonb)"
+
+
+class PostgresMoves:
+    """Answers `ports.store.Moves`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def _call(self, statement: str, parameters: tuple[Any, ...]) -> Any:
+        with self._pool.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchone()[0]
+
+    def claim(
+        self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
+    ) -> Moved | None:
+        """See the port."""
+        numbers, attempts = [n for n, _ in wanted], [a for _, a in wanted]
+        row = self._call(_CLAIM, (run_id, numbers, attempts, claim_id, owner.worker_id, owner.pid))
+        return moved(run_id, row, claim_id=claim_id)
+
+    def settle(
+        self,
+        run_id: UUID,
+        claim_id: UUID,
+        endings: Sequence[Ending],
+        *,
+        logs: Sequence[LogLine] = (),
+        take: Take | None = None,
+        room: int = 0,
+    ) -> Moved | None:
+        """See the port."""
+        row = self._call(
+            _SETTLE,
+            (
+                run_id,
+                claim_id,
+                [e.task_no for e in endings],
+                [e.attempt for e in endings],
+                [e.state for e in endings],
+                [None if e.output is None else dumps(e.output) for e in endings],
+                [None if e.error is None else dumps(e.error) for e in endings],
+                [e.delay_s for e in endings],
+                dumps([[x.task_no, x.level, x.message, x.age_s] for x in logs]) if logs else None,
+                take.owner.worker_id if take else None,
+                take.owner.pid if take else None,
+                list(take.queues) if take else [],
+                take.limit if take else 0,
+                room,
+            ),
+        )
+        return moved(run_id, row, claim_id=claim_id, logs=logs)
+
+    def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
+        """See the port."""
+        return moved(run_id, self._call(_QUEUE, (run_id, list(task_nos))))
+
+    def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
+        """See the port."""
+        return moved(run_id, self._call(_CANCEL, (run_id, str(to))))
+
+    def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
+        """See the port."""
+        values = tuple(None if v is None else dumps(v) for v in (output, error))
+        return moved(run_id, self._call(_FINISH, (run_id, *values)))
+
+
+def moved(
+    run_id: UUID,
+    row: Mapping[str, Any] | None,
+    *,
+    claim_id: UUID | None = None,
+    logs: Sequence[LogLine] = (),
+) -> Moved | None:
+    """Read what a function returned: compact arrays, see the functions' last statement."""
+    if row is None:
+        return None
+    at = datetime.fromtimestamp(row["at"], UTC)
+    return Moved(
+        run_id=run_id,
+        tenant_id=UUID(row["tenant"]),
+        workflow_id=UUID(row["workflow"]),
+        version=row["version"],
+        events=(
+            *(_logged(run_id, at, logs, line) for line in row.get("logged") or ()),
+            *(_event(run_id, at, line) for line in row["events"]),
+        ),
+        accepted=tuple(row.get("accepted") or ()),
+        settled=tuple(row.get("settled") or ()),
+        claimed=tuple(
+            _claim(run_id, claim_id, line) for line in row.get("claimed") or () if claim_id
+        ),
+        queued=tuple(
+            Release(run_id=run_id, task_no=no, attempt=attempt, queue=queue, priority=priority)
+            for no, attempt, queue, priority in row.get("queued") or ()
+        ),
+        ready=row.get("ready") or 0,
+        open=row.get("open"),
+        size=row.get("size"),
+        input=row.get("input"),
+        was=row.get("was"),
+    )
+
+
+def _event(run_id: UUID, at: datetime, line: Sequence[Any]) -> Event:
+    seq, kind, node_id, map_index, state, attempt, data = line
+    return Event(
+        run_id=run_id, seq=seq, kind=Kind(kind), at=at, node_id=node_id, map_index=map_index,
+        state=state, attempt=attempt, data=data,
+    )  # fmt: skip
+
+
+def _logged(run_id: UUID, at: datetime, logs: Sequence[LogLine], line: Sequence[Any]) -> Event:
+    index, seq, node_id, map_index, attempt = line
+    said = logs[index]
+    return Event(
+        run_id=run_id, seq=seq, kind=Kind.LOG, at=at - timedelta(seconds=said.age_s),
+        node_id=node_id, map_index=map_index, attempt=attempt, level=said.level,
+        message=said.message,
+    )  # fmt: skip
+
+
+def _claim(run_id: UUID, claim_id: UUID, line: Sequence[Any]) -> Claim:
+    task_no, attempt, losses, resumed, started = line
+    return Claim(
+        run_id=run_id, task_no=task_no, attempt=attempt, claim_id=claim_id, losses=losses,
+        resumed=resumed, started_at=datetime.fromtimestamp(started, UTC) if started else None,
+    )  # fmt: skip

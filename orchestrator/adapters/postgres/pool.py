@@ -1,0 +1,147 @@
+"""Connections: one engine a process, made lazily, each connection in autocommit, JSON by orjson.
+
+Transactions are either one function call (one implicit transaction) or `begin()` in `store.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import psycopg2
+import psycopg2.extras
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from orchestrator.errors import StoreUnavailable
+
+#: SQLSTATE classes that say the server, not the statement, is the trouble.
+_AWAY = ("08", "53", "57P", "58", "25006", "55P03")
+
+
+def normal_url(url: str) -> str:
+    """Return the URL with the driver named: plain `postgresql://` means psycopg 3 to SQLAlchemy."""
+    parsed = make_url(url.replace("postgres://", "postgresql://", 1))
+    return parsed.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+def dumps(value: Any) -> str:
+    """Return compact JSON text. ValueError for NaN, infinities and what JSON cannot carry."""
+    return orjson.dumps(value).decode()
+
+
+class Pool:
+    """Connections of one process. A forked child gets its own: a shared one corrupts both."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int = 10,
+        statement_timeout_s: float = 30.0,
+        connect_timeout_s: int = 5,
+        pre_ping: bool = True,
+    ) -> None:
+        self._url = normal_url(url)
+        self._size = size
+        self._statement_timeout_ms = int(statement_timeout_s * 1000)
+        self._connect_timeout_s = connect_timeout_s
+        self._pre_ping = pre_ping
+        self._engine: Engine | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process."""
+        if self._engine is None or self._pid != os.getpid():
+            with self._lock:
+                if self._engine is not None and self._pid != os.getpid():
+                    # Forked: the parent's sockets are not ours to close.
+                    self._engine.dispose(close=False)
+                    self._engine = None
+                if self._engine is None:
+                    self._engine, self._pid = self._make(), os.getpid()
+        return self._engine
+
+    def _make(self) -> Engine:
+        engine = create_engine(
+            self._url,
+            pool_size=self._size,
+            max_overflow=2,
+            pool_timeout=10,
+            pool_pre_ping=self._pre_ping,
+            pool_recycle=1800,
+            isolation_level="AUTOCOMMIT",
+            json_serializer=dumps,
+            json_deserializer=orjson.loads,
+            connect_args={
+                "connect_timeout": self._connect_timeout_s,
+                "application_name": "zq",
+                "keepalives_idle": 15,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 15_000,
+                "options": f"-c statement_timeout={self._statement_timeout_ms} "
+                "-c lock_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off",
+            },
+        )
+        event.listen(engine, "connect", _prepare)
+        return engine
+
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        """Lend a psycopg2 cursor in autocommit: each execute is a transaction of its own.
+
+        StoreUnavailable when Postgres is away; the connection is then thrown away.
+        """
+        with guarded():
+            connection = self.engine.raw_connection()
+        try:
+            with guarded(), contextlib.closing(connection.cursor()) as cursor:
+                yield cursor
+        except StoreUnavailable:
+            connection.invalidate()
+            raise
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close every connection of this process."""
+        if self._engine is not None and self._pid == os.getpid():
+            self._engine.dispose()
+        self._engine = None
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    psycopg2.extras.register_uuid(conn_or_curs=connection)  # type: ignore[no-untyped-call]
+    psycopg2.extras.register_default_jsonb(conn_or_curs=connection, loads=orjson.loads)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn a driver's error that means "Postgres is away" into StoreUnavailable."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreUnavailable("no connection to Postgres became free in time") from error
+    except DBAPIError as error:
+        raise _away(error.orig) or error from error
+    except psycopg2.Error as error:
+        raise _away(error) or error from error
+
+
+def _away(error: Any) -> StoreUnavailable | None:
+    state = getattr(error, "pgcode", None) or ""
+    disconnected = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    if state.startswith(_AWAY) or (disconnected and not state):
+        refused = "refused" in str(error) or "starting up" in str(error) or state == "57P03"
+        return StoreUnavailable(f"Postgres: {str(error).strip().splitlines()[0]}", refused=refused)
+    return None

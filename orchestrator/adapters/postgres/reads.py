@@ -1,0 +1,210 @@
+"""What people and services look at, by SQLAlchemy Core; never a lock, never a change."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, select, text
+
+from orchestrator.adapters.postgres.pool import Pool, guarded
+from orchestrator.adapters.postgres.tables import (
+    attempts,
+    events,
+    run_counters,
+    runs,
+    tasks,
+    workflow_versions,
+    workflows,
+)
+from orchestrator.adapters.postgres.tables import workers as worker_table
+from orchestrator.models.event import Event, Kind
+from orchestrator.models.ids import lowest_uuid7
+from orchestrator.models.run import Run, RunState, Trigger
+from orchestrator.models.task import Task, TaskState
+from orchestrator.ports.store import RunFilter
+
+_LARGE = (runs.c.input, runs.c.output)
+
+
+class PostgresReads:
+    """Answers `ports.store.Reads`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def _all(self, statement: Select[Any]) -> list[Mapping[str, Any]]:
+        with guarded(), self._pool.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def run(self, tenant_id: UUID, run_id: UUID) -> Run | None:
+        """See the port."""
+        found = self._all(
+            _run_query(*_LARGE).where(runs.c.id == run_id, runs.c.tenant_id == tenant_id)
+        )
+        return self._runs(found)[0] if found else None
+
+    def runs(self, wanted: RunFilter) -> list[Run]:
+        """See the port."""
+        query = _run_query().where(runs.c.tenant_id == wanted.tenant_id)
+        if wanted.workflow_id:
+            query = query.where(runs.c.workflow_id == wanted.workflow_id)
+        if wanted.states:
+            query = query.where(runs.c.state.in_([str(s) for s in wanted.states]))
+        if wanted.trigger:
+            query = query.where(runs.c.trigger == str(wanted.trigger))
+        if wanted.since:
+            query = query.where(runs.c.id >= lowest_uuid7(wanted.since))
+        if wanted.until:
+            query = query.where(runs.c.id < lowest_uuid7(wanted.until))
+        if wanted.before:
+            query = query.where(runs.c.id < wanted.before)
+        return self._runs(self._all(query.order_by(runs.c.id.desc()).limit(wanted.limit)))
+
+    def _runs(self, rows: Sequence[Mapping[str, Any]]) -> list[Run]:
+        counts = self._counts([row["id"] for row in rows])
+        return [
+            Run(
+                **{
+                    "input": None,
+                    "output": None,
+                    **row,
+                    "state": RunState(row["state"]),
+                    "trigger": Trigger(row["trigger"]),
+                    "tags": tuple(row["tags"]),
+                    "counts": counts[row["id"]],
+                }
+            )
+            for row in rows
+        ]
+
+    def _counts(self, run_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+        found: dict[UUID, dict[str, int]] = defaultdict(dict)
+        if run_ids:
+            rows = self._all(
+                select(tasks.c.run_id, tasks.c.state, func.count().label("n"))
+                .where(tasks.c.run_id.in_(run_ids))
+                .group_by(tasks.c.run_id, tasks.c.state)
+            )
+            for row in rows:
+                found[row["run_id"]][row["state"]] = row["n"]
+        return found
+
+    def tasks(
+        self, run_id: UUID, *, after: int = -1, limit: int = 200, node_id: str | None = None
+    ) -> list[Task]:
+        """See the port."""
+        query = (
+            select(*_TASK_COLUMNS, worker_table.c.name.label("worker"))
+            .outerjoin(worker_table, worker_table.c.id == tasks.c.worker_id)
+            .where(tasks.c.run_id == run_id, tasks.c.task_no > after)
+        )
+        if node_id is not None:
+            query = query.where(tasks.c.node_id == node_id)
+        rows = self._all(query.order_by(tasks.c.task_no).limit(limit))
+        return [Task(**{**row, "state": TaskState(row["state"])}) for row in rows]
+
+    def events(self, run_id: UUID, *, after: int, limit: int) -> list[Event]:
+        """See the port."""
+        rows = self._all(
+            select(*(c for c in events.c if c.name != "tenant_id"))
+            .where(events.c.run_id == run_id, events.c.seq > after)
+            .order_by(events.c.seq)
+            .limit(limit)
+        )
+        return [Event(**{**row, "kind": Kind(row["kind"])}) for row in rows]
+
+    def attempts(self, run_id: UUID, task_no: int) -> list[Mapping[str, Any]]:
+        """See the port."""
+        return self._all(
+            select(
+                attempts.c.attempt,
+                attempts.c.state,
+                attempts.c.queued_at,
+                attempts.c.started_at,
+                attempts.c.finished_at,
+                attempts.c.error,
+                worker_table.c.name.label("worker"),
+            )
+            .outerjoin(worker_table, worker_table.c.id == attempts.c.worker_id)
+            .where(attempts.c.run_id == run_id, attempts.c.task_no == task_no)
+            .order_by(attempts.c.attempt)
+        )
+
+    def outputs(self, run_id: UUID, task_nos: Sequence[int]) -> dict[int, Any]:
+        """See the port."""
+        if not task_nos:
+            return {}
+        with self._pool.cursor() as cursor:
+            cursor.execute(
+                "SELECT task_no, output FROM tasks"
+                " WHERE run_id = %s AND task_no = ANY (%s) AND state = 'succeeded'",
+                (run_id, list(task_nos)),
+            )
+            return dict(cursor.fetchall())
+
+    def input(self, run_id: UUID) -> Any:
+        """See the port."""
+        rows = self._all(select(runs.c.input).where(runs.c.id == run_id))
+        return rows[0]["input"] if rows else None
+
+    def pinned(self, run_id: UUID) -> tuple[UUID, int] | None:
+        """See the port."""
+        rows = self._all(select(runs.c.workflow_id, runs.c.version).where(runs.c.id == run_id))
+        return (rows[0]["workflow_id"], rows[0]["version"]) if rows else None
+
+    def unstarted(self, run_id: UUID) -> int | None:
+        """See the port."""
+        rows = self._all(
+            select(run_counters.c.open)
+            .join(runs, runs.c.id == run_counters.c.run_id)
+            .where(runs.c.id == run_id, runs.c.state == str(RunState.QUEUED))
+        )
+        return rows[0]["open"] if rows else None
+
+    def definition(self, workflow_id: UUID, version: int) -> Mapping[str, Any] | None:
+        """See the port."""
+        rows = self._all(
+            select(workflow_versions.c.definition).where(
+                workflow_versions.c.workflow_id == workflow_id,
+                workflow_versions.c.version == version,
+            )
+        )
+        found: Iterable[Mapping[str, Any]] = (row["definition"] for row in rows)
+        return next(iter(found), None)
+
+    def ping(self) -> int:
+        """See the port."""
+        with guarded(), self._pool.engine.connect() as connection:
+            return int(
+                connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+            )
+
+
+_TASK_COLUMNS = tuple(
+    tasks.c[name]
+    for name in (
+        "run_id", "task_no", "node_id", "map_index", "type", "state", "reason", "attempt",
+        "max_attempts", "queued_at", "started_at", "finished_at", "due_at", "output", "error",
+        "waits_for",
+    )
+)  # fmt: skip
+
+
+def _run_query(*more: Any) -> Select[Any]:
+    columns = (
+        "id", "tenant_id", "workflow_id", "version", "state", "trigger", "tags", "error",
+        "origin_run_id", "created_at", "started_at", "finished_at",
+    )  # fmt: skip
+    return (
+        select(
+            *(runs.c[name] for name in columns),
+            *more,
+            workflows.c.name.label("workflow_name"),
+            run_counters.c.seq,
+        )
+        .join(workflows, workflows.c.id == runs.c.workflow_id)
+        .join(run_counters, run_counters.c.run_id == runs.c.id)
+    )

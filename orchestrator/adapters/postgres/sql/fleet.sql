@@ -1,0 +1,143 @@
+-- name: beat
+-- A worker's sign of life. A worker that was given up keeps that state and learns of it here.
+INSERT INTO workers AS w (id, name, host, pid, version, queues, slots, children, state, free_since,
+                          started_at, beat_at)
+VALUES (%(id)s, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s, %(slots)s, %(children)s,
+        'active', clock_timestamp(), clock_timestamp(), clock_timestamp())
+ON CONFLICT (id) DO UPDATE
+   SET beat_at = clock_timestamp(), children = excluded.children, slots = excluded.slots,
+       queues = excluded.queues,
+       free_since = CASE WHEN (SELECT count(*) FROM tasks t
+                                WHERE t.state = 'running' AND t.worker_id = w.id)
+                              < excluded.slots
+                         THEN coalesce(w.free_since, clock_timestamp()) END
+ WHERE w.state = 'active'
+RETURNING state;
+
+-- name: held
+-- The worker's running attempts, each with the reason why it must stop, if there is one.
+SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
+       CASE WHEN r.state = 'cancelling' THEN 'cancelled'
+            WHEN t.deadline_at < clock_timestamp() THEN 'timeout' END AS verdict,
+       coalesce(greatest(extract(epoch FROM clock_timestamp() - t.deadline_at), 0), 0)::float8
+           AS overdue_s
+  FROM tasks t JOIN runs r ON r.id = t.run_id
+ WHERE t.state = 'running' AND t.worker_id = %(worker_id)s;
+
+-- name: of_child
+-- The running attempts of one child process.
+SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
+       'lost' AS verdict, 0::float8 AS overdue_s
+  FROM tasks t
+ WHERE t.state = 'running' AND t.worker_id = %(worker_id)s AND t.pid = %(pid)s;
+
+-- name: leave
+-- A worker that stopped in order.
+UPDATE workers SET state = 'stopped', beat_at = clock_timestamp()
+ WHERE id = %(worker_id)s AND state = 'active';
+
+-- name: workers
+-- The fleet as it is seen now.
+SELECT id, name, host, pid, version, queues, slots, children, state, started_at,
+       extract(epoch FROM clock_timestamp() - beat_at)::float8 AS age_s,
+       (SELECT count(*) FROM tasks t WHERE t.state = 'running' AND t.worker_id = workers.id) AS busy
+  FROM workers
+ WHERE beat_at > clock_timestamp() - interval '1 hour'
+ ORDER BY started_at;
+
+-- name: expire
+-- Workers whose lease is over. A restart of Postgres restarts every lease: nobody could beat.
+UPDATE workers SET state = 'lost'
+ WHERE state = 'active'
+   AND greatest(beat_at, pg_postmaster_start_time())
+       < clock_timestamp() - make_interval(secs => %(lease_s)s);
+
+-- name: ownerless
+-- Running attempts that nobody works on: their worker is gone, their child is not among the living
+-- ones of a beat that came after the claim, or they are a minute past their deadline (a supervisor
+-- would have stopped them long ago).
+SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
+       CASE WHEN t.deadline_at < clock_timestamp() - interval '60 s' AND w.state = 'active'
+            THEN 'timeout' ELSE 'lost' END AS verdict,
+       coalesce(greatest(extract(epoch FROM clock_timestamp() - t.deadline_at), 0), 0)::float8
+           AS overdue_s
+  FROM tasks t LEFT JOIN workers w ON w.id = t.worker_id
+ WHERE t.state = 'running'
+   AND (w.state IN ('lost', 'stopped')
+        OR w.id IS NULL AND t.started_at < clock_timestamp() - make_interval(secs => %(lease_s)s)
+        OR w.state = 'active' AND w.beat_at > t.deadline_at - make_interval(secs => t.timeout_s)
+           AND NOT t.pid = ANY (w.children)
+        OR t.deadline_at < clock_timestamp() - interval '60 s')
+ LIMIT %(limit)s;
+
+-- name: due
+-- Tasks whose timer has come.
+SELECT t.run_id, t.task_no
+  FROM tasks t JOIN runs r ON r.id = t.run_id
+ WHERE t.state IN ('retrying', 'waiting') AND t.due_at <= clock_timestamp()
+   AND r.state IN ('queued', 'running')
+ ORDER BY t.due_at LIMIT %(limit)s;
+
+-- name: backlog
+-- Ready tasks of a queue, most urgent first, then oldest run first.
+SELECT t.run_id, t.task_no
+  FROM tasks t JOIN runs r ON r.id = t.run_id
+ WHERE t.state = 'ready' AND t.queue = %(queue)s AND r.state IN ('queued', 'running')
+ ORDER BY t.priority DESC, t.run_id, t.task_no LIMIT %(limit)s;
+
+-- name: ready_queues
+-- Queues with a backlog.
+SELECT DISTINCT queue FROM tasks WHERE state = 'ready';
+
+-- name: unclaimed
+-- Queued attempts that nobody claimed although a worker of their queue had a free slot for two
+-- beats; the pause until the next announcement doubles, up to a minute.
+UPDATE tasks u SET published_at = clock_timestamp(), publishes = least(u.publishes + 1, 100)
+  FROM (SELECT t.run_id, t.task_no
+          FROM tasks t JOIN runs r ON r.id = t.run_id
+         WHERE t.state = 'queued' AND t.queue = ANY (%(queues)s)
+           AND r.state IN ('queued', 'running')
+           AND t.published_at < clock_timestamp() - make_interval(
+                   secs => least(60, %(older_s)s * power(2, least(t.publishes, 6))))
+           AND EXISTS (SELECT 1 FROM workers w
+                        WHERE w.state = 'active' AND t.queue = ANY (w.queues)
+                          AND w.free_since < clock_timestamp() - make_interval(secs => %(older_s)s))
+         ORDER BY t.priority DESC, t.published_at LIMIT %(limit)s
+           FOR UPDATE OF t SKIP LOCKED) AS x
+ WHERE u.run_id = x.run_id AND u.task_no = x.task_no AND u.state = 'queued'
+RETURNING u.run_id, u.task_no, u.attempt, u.queue, u.priority;
+
+-- name: waiting_queues
+-- Queues with announced attempts that nobody has claimed yet.
+SELECT DISTINCT queue FROM tasks WHERE state = 'queued';
+
+-- name: overdue_runs
+-- Live runs past their own deadline.
+SELECT id FROM runs
+ WHERE state IN ('queued', 'running', 'paused') AND deadline_at < clock_timestamp()
+ ORDER BY id LIMIT %(limit)s;
+
+-- name: settled_runs
+-- Live runs without an open task: their last settle computed no end, or crashed before it.
+SELECT r.id, r.workflow_id, r.version
+  FROM runs r JOIN run_counters c ON c.run_id = r.id
+ WHERE r.state IN ('queued', 'running', 'paused', 'cancelling') AND c.open = 0
+ ORDER BY r.id LIMIT %(limit)s;
+
+-- name: next_due
+-- Seconds until the next timer or run deadline, and whether any run is live.
+SELECT (SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM tasks
+         WHERE state IN ('retrying', 'waiting')),
+       (SELECT extract(epoch FROM min(deadline_at) - clock_timestamp())::float8 FROM runs
+         WHERE state IN ('queued', 'running', 'paused', 'cancelling')),
+       EXISTS (SELECT 1 FROM runs WHERE state IN ('queued', 'running', 'paused', 'cancelling')),
+       EXISTS (SELECT 1 FROM tasks WHERE state IN ('ready', 'queued', 'running'));
+
+-- name: drop_keys
+-- Idempotency keys that have served their time.
+DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(secs => %(older_s)s);
+
+-- name: drop_workers
+-- Workers that are long gone.
+DELETE FROM workers WHERE state <> 'active' AND beat_at < now() - interval '1 day'
+   AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.state = 'running' AND t.worker_id = workers.id);

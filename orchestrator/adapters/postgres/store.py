@@ -1,0 +1,93 @@
+"""The record's front door on Postgres: transactions, moves, reads, the fleet, listening."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+from sqlalchemy.engine import make_url
+
+from orchestrator.adapters.postgres.fleet import PostgresFleet
+from orchestrator.adapters.postgres.moves import PostgresMoves
+from orchestrator.adapters.postgres.pool import Pool, guarded, normal_url
+from orchestrator.adapters.postgres.reads import PostgresReads
+from orchestrator.adapters.postgres.unit_of_work import PostgresUnitOfWork
+
+
+class PostgresStore:
+    """Answers `ports.store.Store`. Safe to share between threads and to carry over a fork."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        statement_timeout_s: float = 30.0,
+        connect_timeout_s: int = 5,
+        pre_ping: bool = True,
+    ) -> None:
+        self._url = normal_url(url)
+        self._connect_timeout_s = connect_timeout_s
+        self._pool = Pool(
+            url,
+            size=pool_size,
+            statement_timeout_s=statement_timeout_s,
+            connect_timeout_s=connect_timeout_s,
+            pre_ping=pre_ping,
+        )
+        self.moves = PostgresMoves(self._pool)
+        self.reads = PostgresReads(self._pool)
+        self.fleet = PostgresFleet(self._pool)
+        self._ear: Any = None
+
+    @contextmanager
+    def begin(self) -> Iterator[PostgresUnitOfWork]:
+        """See the port."""
+        engine = self._pool.engine.execution_options(isolation_level="READ COMMITTED")
+        with guarded(), engine.begin() as connection:
+            yield PostgresUnitOfWork(connection)
+
+    def listen(self, timeout_s: float) -> bool:
+        """See the port. Keeps one connection of its own, outside the pool."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            with guarded():
+                ear = self._listening()
+                ready, _, _ = select.select([ear], [], [], max(0.0, deadline - time.monotonic()))
+                if ready:
+                    ear.poll()
+                heard = bool(ear.notifies)
+                ear.notifies.clear()
+                return heard
+        except Exception:
+            self._drop_ear()
+            raise
+
+    def _listening(self) -> Any:
+        if self._ear is None:
+            url = make_url(self._url).set(drivername="postgresql")
+            self._ear = psycopg2.connect(
+                url.render_as_string(hide_password=False),
+                connect_timeout=self._connect_timeout_s,
+                application_name="zq listen",
+                keepalives_idle=15,
+            )
+            self._ear.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+            with self._ear.cursor() as cursor:
+                cursor.execute("LISTEN zq_upkeep")
+        return self._ear
+
+    def _drop_ear(self) -> None:
+        if self._ear is not None:
+            self._ear.close()
+            self._ear = None
+
+    def close(self) -> None:
+        """See the port."""
+        self._drop_ear()
+        self._pool.close()

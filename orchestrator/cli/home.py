@@ -1,0 +1,99 @@
+"""What `zq` keeps in $ZQ_HOME for itself: the admin key, and who runs everything here and where."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.adapters.embedded.files import password, private_folder, write_private
+from orchestrator.errors import ZQError
+
+KEY_FILE = "admin.key"
+LOCK_FILE = "up.lock"
+STATE_FILE = "up.json"
+
+
+class AlreadyUp(ZQError):
+    """Another `zq up` runs in this home."""
+
+    code = "already_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A running `zq up`: its process, and its address once it has one."""
+
+    pid: int
+    url: str
+
+
+def admin_key(home: Path, *, make: bool = True) -> str:
+    """Return the key kept in the home, made once with 256 bits; "" without `make` and a file."""
+    path = home / KEY_FILE
+    if not make:
+        with contextlib.suppress(OSError):
+            return path.read_text().strip()
+        return ""
+    private_folder(home)
+    return password(path)
+
+
+@contextlib.contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Hold the home; AlreadyUp names who holds it. The kernel lets go when this process dies."""
+    private_folder(home)
+    lock = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        other = _state(home)
+        who = f"pid {other.pid}, {other.url}" if other else "it is just starting"
+        raise AlreadyUp(
+            f"`zq up` or `zq demo` runs in {home} already ({who}):"
+            " use that one, stop it, or set ZQ_HOME to another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        (home / STATE_FILE).unlink(missing_ok=True)
+        os.close(lock)
+
+
+def announce(home: Path, url: str) -> None:
+    """Write down, while the home is held, where the server is."""
+    write_private(home / STATE_FILE, json.dumps({"pid": os.getpid(), "url": url}))
+
+
+def live(home: Path) -> Up | None:
+    """Return who holds the home, if anybody does and has said where it is."""
+    try:
+        lock = os.open(home / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _state(home)
+    finally:
+        os.close(lock)
+    return None
+
+
+def live_url(home: Path) -> str | None:
+    """Return the address of the `zq up` that runs in the home."""
+    found = live(home)
+    return found.url if found else None
+
+
+def _state(home: Path) -> Up | None:
+    try:
+        known = json.loads((home / STATE_FILE).read_text())
+        return Up(pid=int(known["pid"]), url=str(known["url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

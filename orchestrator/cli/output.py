@@ -1,0 +1,151 @@
+"""What `zq` prints: tables, JSON, YAML on stdout; errors on stderr; colour on terminals only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import yaml
+
+from orchestrator.errors import InvalidDefinition, ZQError
+
+STATE_COLOURS = {
+    "succeeded": "green",
+    "failed": "red",
+    "timed_out": "red",
+    "lost": "red",
+    "running": "cyan",
+    "queued": "blue",
+    "ready": "blue",
+    "waiting": "yellow",
+    "retrying": "yellow",
+    "paused": "yellow",
+    "cancelling": "magenta",
+    "cancelled": "magenta",
+    "skipped": "bright_black",
+    "pending": "bright_black",
+}
+#: Control characters would let a log line or a name steer the reader's terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+format_option = click.option(
+    "-o",
+    "--output",
+    "shape",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
+
+
+def coloured(stream: Any = None) -> bool:
+    """Whether a stream takes colour: a terminal, and NO_COLOR is not set."""
+    stream = stream or sys.stdout
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print one line; colour is taken out where it does not belong."""
+    stream = sys.stderr if err else sys.stdout
+    click.echo(text, err=err, color=coloured(stream))
+
+
+def clean(text: Any) -> str:
+    """Return text without control characters, safe to print."""
+    return _CONTROL.sub("�", str(text)).replace("\n", " ")
+
+
+def state(name: str) -> str:
+    """Return a state's name in its colour."""
+    return click.style(name, fg=STATE_COLOURS.get(name))
+
+
+def duration(milliseconds: float | None) -> str:
+    """Return a length of time as people read it: `850 ms`, `12.4 s`, `3 m 05 s`, `2 h 10 m`."""
+    if milliseconds is None:
+        return ""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest_s = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest_s:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} m"
+
+
+def ago(at: str | None, now: datetime | None = None) -> str:
+    """Return how long ago an RFC 3339 time was."""
+    if not at:
+        return ""
+    past = (now or datetime.now(UTC)) - datetime.fromisoformat(at)
+    return f"{duration(max(0.0, past.total_seconds()) * 1000)} ago"
+
+
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Iterable[str]:
+    """Yield the lines of a table; columns are as wide as their widest cell, colour not counted."""
+    cells = [[c.upper() for c in columns], *rows]
+    widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(columns))]
+    for row in cells:
+        padded = (c + " " * (w - len(click.unstyle(c))) for c, w in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def show(
+    shape: str,
+    value: Any,
+    columns: Mapping[str, Callable[[Any], Any]],
+    *,
+    empty: str = "",
+) -> None:
+    """Print a list (or one thing) in the wanted shape. `columns` are heading -> cell of an item."""
+    if shape == "json":
+        say(json.dumps(value, indent=2, ensure_ascii=False))
+    elif shape == "yaml":
+        say(as_yaml(value).rstrip())
+    else:
+        items = value if isinstance(value, list) else [value]
+        if not items and empty:
+            say(empty, err=True)
+            return
+        rows = [[_cell(column(item)) for column in columns.values()] for item in items]
+        for line in table(rows, list(columns)):
+            say(line)
+
+
+def as_yaml(value: Any) -> str:
+    """Return a JSON value as YAML, in the order of its keys."""
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    return text
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def warn(text: str) -> None:
+    """Print a line on stderr that something is not as it should be."""
+    say(click.style("warning: ", fg="yellow") + text, err=True)
+
+
+def complain(error: ZQError) -> None:
+    """Print an error on stderr: one line, then one line for each problem."""
+    say(click.style("error: ", fg="red", bold=True) + error.detail, err=True)
+    for problem in _problems(error):
+        where = ", ".join(str(part) for part in (problem.get("path"), problem.get("node")) if part)
+        say(f"  {where or '$'}: {problem.get('message')}", err=True)
+
+
+def _problems(error: ZQError) -> Iterable[Mapping[str, Any]]:
+    if isinstance(error, InvalidDefinition):
+        return [{"path": p.path, "node": p.node, "message": p.message} for p in error.problems]
+    found: Iterable[Mapping[str, Any]] = getattr(error, "problems", ())
+    return found

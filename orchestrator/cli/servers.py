@@ -1,0 +1,123 @@
+"""`zq up`, and the single processes it is made of: web, stream, worker, scheduler, migrate."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from typing import NoReturn
+
+import click
+
+from orchestrator.cli.output import clean, say
+from orchestrator.settings import Settings, load
+
+
+@click.command("up")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Worker processes."
+)
+def up_command(workers: int) -> int:
+    """Start everything on this machine: servers, API, workers and scheduler.
+
+    Without ZQ_DATABASE__URL and ZQ_REDIS__URL, Postgres and Redis run from $ZQ_HOME. Ctrl-C stops
+    it all in order; a second one does not wait for work that still runs.
+    """
+    from orchestrator.cli.launch import Launch
+
+    launch = Launch(load(), workers=workers, report=report)
+
+    def ready() -> None:
+        say(f"ready: {launch.url}")
+
+    launch.run(ready)
+    say("stopped", err=True)
+    return 0
+
+
+def report(name: str, line: str) -> None:
+    """Print what a child has to say to a person."""
+    say(click.style(f"{name:<10}", fg="cyan") + clean(line), err=True)
+
+
+@click.command("web")
+def web_command() -> NoReturn:
+    """Serve the API and the sockets on ZQ_WEB__HOST and ZQ_WEB__PORT."""
+    _become("web.serve")
+
+
+@click.command("stream")
+def stream_command() -> NoReturn:
+    """Serve the sockets only, to scale them out behind a proxy."""
+    _become("web.serve", "--only", "sockets")
+
+
+@click.group("worker", invoke_without_command=True)
+@click.option("--slots", type=click.IntRange(1), help="Tasks at a time; else ZQ_WORKER__SLOTS.")
+@click.option("--queues", help="Comma-separated queues; else ZQ_WORKER__QUEUES.")
+def worker_command(slots: int | None, queues: str | None) -> NoReturn:
+    """Run a worker under its supervisor, until SIGTERM; what runs then is finished first."""
+    if slots:
+        os.environ["ZQ_WORKER__SLOTS"] = str(slots)
+    if queues:
+        os.environ["ZQ_WORKER__QUEUES"] = queues
+    _become("workers.supervisor")
+
+
+@click.command("scheduler")
+def scheduler_command() -> int:
+    """Run the scheduler: timers, lost work, runs that must end. Several may run."""
+    from orchestrator import bootstrap
+
+    settings = load()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _log_to_stderr(settings)
+    core = bootstrap.build(settings)
+    try:
+        core.upkeep.run_forever(stop)
+    finally:
+        core.store.close()
+    return 0
+
+
+@click.command("migrate")
+def migrate_command() -> int:
+    """Bring the database to this release's schema; harmless when it is there already."""
+    from orchestrator.adapters.postgres.migrate import migrate
+    from orchestrator.cli.launch import servers
+
+    settings = load()
+    home = settings.home.absolute()
+    with servers(replace(settings, home=home)) as (resolved, _):
+        before, after = migrate(resolved.database.url)
+    if before == after:
+        say(f"the database is at revision {after} already")
+    else:
+        say(f"migrated from {before or 'an empty database'} to revision {after}")
+    return 0
+
+
+def _become(module: str, *arguments: str) -> NoReturn:
+    """Replace this process by a module's, so that signals and exit codes are the module's own."""
+    from orchestrator.bootstrap import resolve
+    from orchestrator.cli.home import admin_key
+
+    settings = resolve(load())
+    os.environ["ZQ_DATABASE__URL"] = settings.database.url
+    os.environ["ZQ_REDIS__URL"] = settings.redis.url
+    if not settings.auth.admin_key:
+        os.environ["ZQ_AUTH__ADMIN_KEY"] = admin_key(settings.home)
+    for name in ("ZQ_DATABASE__URL", "ZQ_REDIS__URL", "ZQ_AUTH__ADMIN_KEY"):
+        if name in os.environ:
+            os.environ.pop(f"{name}_FILE", None)
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    import logging
+
+    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")

@@ -1,0 +1,284 @@
+"""The HTTP API from Python: typed, with a run's events as an iterator that survives broken sockets.
+
+Knows nothing of the command line and nothing of the server's code: only paths, fields and problems.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, NotRequired, Self, TypedDict, cast
+from urllib.parse import quote
+
+import httpx
+import tenacity
+
+from orchestrator.errors import ZQError
+from orchestrator.watching import Frame, watch
+
+_PAGE, _EVENTS = 200, 1000
+_UNREACHABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+class WorkflowDoc(TypedDict):
+    """A saved workflow; its definition is beside these fields or inside `definition`."""
+
+    id: str
+    name: str
+    version: int
+    status: str
+    description: NotRequired[str]
+    created_at: NotRequired[str]
+    updated_at: NotRequired[str]
+    nodes: NotRequired[list[dict[str, Any]]]
+
+
+class RunDoc(TypedDict):
+    """A run, as `GET /runs/{id}` tells of it."""
+
+    id: str
+    workflow_id: str
+    workflow_name: NotRequired[str]
+    version: int
+    state: str
+    trigger: str
+    input: NotRequired[Any]
+    output: NotRequired[Any]
+    error: NotRequired[dict[str, Any] | None]
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    duration_ms: int | None
+    counts: NotRequired[dict[str, int]]
+    seq: NotRequired[int]
+
+
+class TaskDoc(TypedDict):
+    """A task, as `GET /runs/{id}/tasks` tells of it."""
+
+    node_id: str
+    map_index: int | None
+    type: str
+    state: str
+    attempt: int
+    max_attempts: int
+    duration_ms: int | None
+    worker: NotRequired[str | None]
+    output: NotRequired[Any]
+    error: NotRequired[dict[str, Any] | None]
+
+
+class ServerUnreachable(ZQError):
+    """No server answers."""
+
+    code = "unreachable"
+
+
+class ApiError(ZQError):
+    """The server refused; `code` of the instance is the problem's stable code."""
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        detail = str(body.get("detail") or body.get("title") or f"the server answered {status}")
+        super().__init__(detail)
+        self.status = status
+        self.problem_code = str(body.get("code", "error"))
+        self.problems: tuple[dict[str, Any], ...] = tuple(body.get("problems") or ())
+
+
+class Client:
+    """A session with one server. Close it, or use it in a `with`; one thread at a time.
+
+    `patience_s` is how long a request is repeated while the server is away or answers 503; what
+    creates something carries an Idempotency-Key, so a repetition creates nothing twice.
+    """
+
+    def __init__(self, server: str, key: str = "", *, patience_s: float = 0.0) -> None:
+        self.server = server.rstrip("/")
+        self._key = key
+        self._http = httpx.Client(
+            base_url=self.server, headers=self.headers, timeout=httpx.Timeout(30.0, connect=5.0),
+            trust_env=False,
+        )  # fmt: skip
+        self._insist = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_may_pass),
+            stop=tenacity.stop_after_delay(patience_s)
+            if patience_s
+            else tenacity.stop_after_attempt(1),
+            wait=tenacity.wait_fixed(0.3),
+            reraise=True,
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request and socket carries."""
+        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send one request below `/api/v1` (or to an absolute `/path`); ApiError on 4xx and 5xx."""
+        url = path if path.startswith("/") else f"/api/v1/{path}"
+        try:
+            return self._insist(self._once, method, url, options)
+        except httpx.TransportError as error:
+            raise ServerUnreachable(
+                f"no server answers at {self.server} ({_reason(error)}):"
+                " start one with `zq up`, or name another with --server"
+            ) from None
+
+    def _once(self, method: str, url: str, options: Mapping[str, Any]) -> httpx.Response:
+        answer = self._http.request(method, url, **options)
+        if answer.is_error:
+            raise ApiError(answer.status_code, _problem(answer))
+        return answer
+
+    def _json(self, method: str, path: str, **options: Any) -> Any:
+        return self.request(method, path, **options).json()
+
+    def _pages(self, path: str, params: Mapping[str, Any], limit: int | None) -> Iterator[Any]:
+        left, cursor = limit, None
+        while left is None or left > 0:
+            query = {**params, "limit": min(_PAGE, left or _PAGE)}
+            page = self._json(
+                "GET", path, params={**query, **({"cursor": cursor} if cursor else {})}
+            )
+            yield from page["items"]
+            left = None if left is None else left - len(page["items"])
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return
+
+    # --- workflows ------------------------------------------------------------------------------
+
+    def workflows(self, *, query: str | None = None, limit: int | None = None) -> list[WorkflowDoc]:
+        """Return saved workflows, newest first; `query` looks in their names."""
+        params = {"q": query} if query else {}
+        return list(self._pages("workflows", params, limit))
+
+    def workflow(self, name_or_id: str) -> WorkflowDoc:
+        """Return one workflow with its newest definition; ApiError 404."""
+        workflow_id = name_or_id
+        if not _is_id(name_or_id):
+            found = self.find(name_or_id)
+            if found is None:
+                raise ApiError(404, {"code": "not_found", "detail": _unknown(name_or_id)})
+            workflow_id = found["id"]
+        return cast("WorkflowDoc", self._json("GET", f"workflows/{workflow_id}"))
+
+    def find(self, name: str) -> WorkflowDoc | None:
+        """Return the workflow of exactly this name, without its definition, if there is one."""
+        near = self._pages("workflows", {"q": name[:200]}, None)
+        return next((cast("WorkflowDoc", w) for w in near if w["name"] == name), None)
+
+    def create(self, definition: Mapping[str, Any]) -> WorkflowDoc:
+        """Save a new workflow; ApiError 422 with every problem, 409 when the name is taken."""
+        return cast(
+            "WorkflowDoc",
+            self._json("POST", "workflows", json=definition, headers=_new_key()),
+        )
+
+    def change(self, workflow_id: str, definition: Mapping[str, Any]) -> WorkflowDoc:
+        """Save the next version; an equal definition makes none."""
+        return cast("WorkflowDoc", self._json("PUT", f"workflows/{workflow_id}", json=definition))
+
+    # --- runs -----------------------------------------------------------------------------------
+
+    def start(self, workflow: str, input: Mapping[str, Any] | None = None) -> RunDoc:
+        """Start a run of a workflow, by name or id."""
+        path = f"workflows/{self.workflow(workflow)['id']}/runs"
+        body = {"input": dict(input or {})}
+        return cast("RunDoc", self._json("POST", path, json=body, headers=_new_key()))
+
+    def run(self, run_id: str) -> RunDoc:
+        """Return one run with its input, output and counts."""
+        return cast("RunDoc", self._json("GET", f"runs/{quote(run_id, safe='')}"))
+
+    def runs(self, *, limit: int | None = None, **filters: str) -> list[RunDoc]:
+        """Return runs, newest first; `filters` are those of `GET /runs`."""
+        return list(self._pages("runs", filters, limit))
+
+    def tasks(self, run_id: str) -> list[TaskDoc]:
+        """Return every task of a run."""
+        return list(self._pages(f"runs/{quote(run_id, safe='')}/tasks", {}, None))
+
+    def events(self, run_id: str, after: int = 0) -> list[Frame]:
+        """Return the next page of a run's events, in `seq` order."""
+        params = {"after": after, "limit": _EVENTS}
+        page = self._json("GET", f"runs/{quote(run_id, safe='')}/events", params=params)
+        return cast("list[Frame]", page["items"])
+
+    def watch(self, run_id: str, after: int = 0) -> Iterator[Frame]:
+        """Yield a run's events with `seq > after` as they happen, until the run has ended.
+
+        Each `seq` once and in order, whatever breaks in between; what the server has dropped for
+        good comes as one frame `{"kind": "gap", "from", "to"}`.
+        """
+        return watch(self, run_id, after)
+
+    def logs(self, run_id: str, **filters: Any) -> Iterator[Frame]:
+        """Yield the log lines of a run so far; `filters` are those of `GET /runs/{id}/logs`."""
+        after: int | None = 0
+        while after is not None:
+            params = {**filters, "after": after, "limit": _EVENTS}
+            page = self._json("GET", f"runs/{quote(run_id, safe='')}/logs", params=params)
+            yield from page["items"]
+            last, after = after, page.get("next_cursor")
+            if after == last:
+                return
+
+    def cancel(self, run_id: str) -> RunDoc:
+        """Stop a run."""
+        return cast("RunDoc", self._json("POST", f"runs/{quote(run_id, safe='')}/cancel"))
+
+    def artifacts(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the files a run has left behind: name, content_type, size_bytes."""
+        page = self._json("GET", f"runs/{quote(run_id, safe='')}/artifacts")
+        return cast("list[dict[str, Any]]", page["items"])
+
+
+def _new_key() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid.uuid4())}
+
+
+def _is_id(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unknown(name: str) -> str:
+    return f"there is no workflow named {name!r}; `zq workflow list` shows all"
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed in a moment."""
+    return isinstance(error, _UNREACHABLE) or (
+        isinstance(error, ApiError) and error.status in {502, 503}
+    )
+
+
+def _problem(answer: httpx.Response) -> Mapping[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    return body if isinstance(body, dict) else {}
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__

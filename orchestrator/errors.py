@@ -1,0 +1,149 @@
+"""Every error the product raises on purpose, each with a stable code.
+
+The docstring of a class is its default message; `web/errors.py` maps a code to an HTTP status once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from orchestrator.models.problem import Problem
+
+
+class ZQError(Exception):
+    """Something went wrong."""
+
+    #: Stable: clients branch on it. Never reuse one for another meaning.
+    code: ClassVar[str] = "error"
+
+    def __init__(self, detail: str | None = None, **extra: Any) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.extra = extra
+        super().__init__(self.detail)
+
+
+class SettingsError(ZQError):
+    """A ZQ_ setting is missing or wrong."""
+
+    code = "bad_settings"
+
+
+class NotFound(ZQError):
+    """There is no such thing, or it is not yours to see."""
+
+    code = "not_found"
+
+
+class Conflict(ZQError):
+    """The request does not fit the present state."""
+
+    code = "conflict"
+
+
+class IllegalMove(Conflict):
+    """The run or task is in a state that does not allow this move."""
+
+    code = "illegal_move"
+
+
+class NameTaken(Conflict):
+    """Another workflow has this name."""
+
+    code = "name_taken"
+
+
+class IdempotencyMismatch(Conflict):
+    """This Idempotency-Key was used before with another request; use a new key."""
+
+    code = "idempotency_mismatch"
+
+
+class VersionMismatch(ZQError):
+    """Somebody changed it since you read it; read it again and repeat your change."""
+
+    code = "version_mismatch"
+
+
+class Unauthorized(ZQError):
+    """Send `Authorization: Bearer <key>`."""
+
+    code = "unauthorized"
+
+
+class BadRequest(ZQError):
+    """The request could not be read."""
+
+    code = "bad_request"
+
+
+class TooLarge(ZQError):
+    """The request body is larger than this server accepts."""
+
+    code = "too_large"
+
+
+class UnsupportedMedia(ZQError):
+    """Send the body as application/json."""
+
+    code = "unsupported_media"
+
+
+class InvalidDefinition(ZQError):
+    """The definition or input has problems; each one names the place and the remedy."""
+
+    code = "invalid"
+
+    def __init__(self, problems: Sequence[Problem], detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        lines = "; ".join(f"{p.path or '$'}: {p.message}" for p in self.problems[:5])
+        return f"{self.detail} {lines}"
+
+
+class ExpressionError(ZQError):
+    """An expression could not be compiled or evaluated."""
+
+    code = "expression_error"
+
+
+class ServiceUnavailable(ZQError):
+    """A service this needs is not reachable just now; try again in a moment."""
+
+    code = "unavailable"
+
+
+class StoreUnavailable(ServiceUnavailable):
+    """Postgres is not reachable just now; nothing was changed."""
+
+    code = "store_unavailable"
+
+
+class ChannelUnavailable(ServiceUnavailable):
+    """Redis is not reachable just now."""
+
+    code = "channel_unavailable"
+
+
+class EmbeddedUnavailable(ServiceUnavailable):
+    """No embedded server for this platform; set ZQ_DATABASE__URL and ZQ_REDIS__URL."""
+
+    code = "embedded_unavailable"
+
+
+class HandlerError(ZQError):
+    """A node's work failed; `code` of the instance says how, and retry rules look at it."""
+
+    def __init__(self, error_code: str, detail: str, *, retryable: bool = True) -> None:
+        super().__init__(detail)
+        self.error_code = error_code
+        self.retryable = retryable
+
+
+class ClaimLost(ZQError):
+    """Another owner has this attempt now; what this one computed changes nothing."""
+
+    code = "claim_lost"

@@ -1,0 +1,1 @@
+"""What the product is about, without any I/O: workflows, plans, runs, tasks, events."""

@@ -1,0 +1,152 @@
+"""The life of one task: its states, the moves between them, and how one attempt ends.
+
+Pure: no clock, no database, no Celery. The SQL functions guard the same moves again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from orchestrator.errors import IllegalMove
+
+
+class TaskState(StrEnum):
+    """Where a task is. A task in an end state never moves again."""
+
+    PENDING = "pending"  #: waits for upstream tasks
+    READY = "ready"  #: may start; waits in Postgres for room in its queue
+    QUEUED = "queued"  #: has an attempt number; a message may be on its way
+    RUNNING = "running"  #: one worker's child holds the attempt's claim
+    WAITING = "waiting"  #: parked until a time or an event; holds no slot
+    RETRYING = "retrying"  #: an attempt failed or was lost; a timer leads to the next
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  #: no attempt is left
+    SKIPPED = "skipped"  #: its trigger rule could not be met any more
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"  #: the last attempt ran past its deadline
+
+    @property
+    def ended(self) -> bool:
+        """True in the five end states."""
+        return not MOVES[self]
+
+
+S = TaskState
+ENDS = frozenset({S.SUCCEEDED, S.FAILED, S.SKIPPED, S.CANCELLED, S.TIMED_OUT})
+
+#: The whole state machine. Docs are drawn from it; Postgres guards the same moves again.
+MOVES: Mapping[TaskState, frozenset[TaskState]] = {
+    S.PENDING: frozenset({S.READY, S.QUEUED, S.RUNNING, S.SKIPPED, S.CANCELLED}),
+    S.READY: frozenset({S.QUEUED, S.CANCELLED}),
+    S.QUEUED: frozenset({S.RUNNING, S.CANCELLED}),
+    S.RUNNING: frozenset({S.WAITING, S.RETRYING, *ENDS}),
+    S.WAITING: frozenset({S.QUEUED, S.READY, S.CANCELLED, S.TIMED_OUT, S.SUCCEEDED, S.FAILED}),
+    S.RETRYING: frozenset({S.READY, S.QUEUED, S.CANCELLED}),
+    **{end: frozenset[TaskState]() for end in ENDS},
+}
+
+
+def check_move(was: TaskState, to: TaskState) -> None:
+    """Raise IllegalMove unless a task may go from `was` to `to`."""
+    if to not in MOVES[was]:
+        raise IllegalMove(f"a task cannot go from {was} to {to}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskError:
+    """Why an attempt failed: a stable code, one line for people, and where in the code."""
+
+    code: str
+    message: str
+    traceback: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form; keys without a value are left out."""
+        shape = {"code": self.code, "message": self.message, "traceback": self.traceback}
+        return {k: v for k, v in shape.items() if v is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """The handler's work is done; `output` is plain JSON."""
+
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The handler failed. `retryable=False` ends the task whatever its policy says."""
+
+    error: TaskError
+    retryable: bool = True
+    timed_out: bool = False
+    #: A floor for the delay before the next attempt, as a server's Retry-After asks for.
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """The handler decided that there is nothing to do."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Park the task for `seconds`; the same attempt then runs again with `memo` as `resumed`."""
+
+    seconds: float
+    memo: Mapping[str, Any] = field(default_factory=dict)
+
+
+Outcome = Value | Failure | Skip | Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to work on one attempt. Every later write names (attempt, claim_id) and loses
+    without a trace when somebody else holds the attempt by then."""
+
+    run_id: UUID
+    task_no: int
+    attempt: int
+    claim_id: UUID
+    losses: int = 0
+    #: What the handler left when it waited, or None on the first call of the attempt.
+    resumed: Mapping[str, Any] | None = None
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One node inside one run, as it is read back."""
+
+    run_id: UUID
+    task_no: int
+    node_id: str
+    map_index: int | None
+    type: str
+    state: TaskState
+    reason: str | None
+    attempt: int
+    max_attempts: int
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    due_at: datetime | None
+    worker: str | None
+    output: Any
+    error: Mapping[str, Any] | None
+    waits_for: int
+
+    @property
+    def duration_ms(self) -> int | None:
+        """Milliseconds from this attempt's start to its end; None while it has no end."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0, round((self.finished_at - self.started_at).total_seconds() * 1000))

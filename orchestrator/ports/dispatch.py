@@ -1,0 +1,31 @@
+"""How work reaches workers: announcements that may be lost or doubled without harm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from orchestrator.ports.store import Release
+
+#: Celery messages by name: whoever publishes one never imports the code that runs it.
+EXECUTE = "zq.execute"
+FINISH_RUN = "zq.finish_run"
+#: Where chord bodies go; every worker consumes it.
+FINISH_QUEUE = "zq.finish"
+
+
+class Dispatcher(Protocol):
+    """A run as one chord. Nothing here raises: what is not announced, upkeep announces again."""
+
+    def open(self, run_id: UUID, size: int) -> bool:
+        """Set the chord's size, once, before the first release. False when it could not be set."""
+
+    def release(self, releases: Sequence[Release]) -> bool:
+        """Announce attempts to the workers of their queues."""
+
+    def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
+        """Report settled tasks as the chord's parts; the last one fires `finish_run`."""
+
+    def depth(self, queue: str) -> int | None:
+        """Return how many announcements wait in a queue; None when that is not known."""

@@ -1,0 +1,41 @@
+"""Small things the services need from their surroundings: the time, and a place for large files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+class Clock(Protocol):
+    """The time, injected so that tests can say what it is."""
+
+    def now(self) -> datetime:
+        """Return the present moment in UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file that a run left behind."""
+
+    name: str
+    content_type: str
+    size_bytes: int
+    node_id: str | None
+
+
+class Artifacts(Protocol):
+    """Files of runs. A name is 1-128 characters of A-Z a-z 0-9 . _ - and starts with no dot."""
+
+    def put(
+        self, run_id: UUID, name: str, data: bytes, content_type: str, node_id: str
+    ) -> Artifact:
+        """Store a file under its run; the same name again replaces it."""
+
+    def get(self, run_id: UUID, name: str) -> tuple[Artifact, bytes]:
+        """Return a file; NotFound when the run has none of this name."""
+
+    def list(self, run_id: UUID) -> Sequence[Artifact]:
+        """Return what the run has stored, by name."""

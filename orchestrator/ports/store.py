@@ -1,0 +1,367 @@
+"""The record: workflows, runs and their moves, and the fleet. Postgres answers, or memory in tests.
+
+Every method raises `StoreUnavailable` when the record cannot be reached; then nothing was changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from orchestrator.models.event import Event
+from orchestrator.models.run import Run, RunState, Trigger
+from orchestrator.models.saved import SavedWorkflow, Version
+from orchestrator.models.task import Claim, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An attempt that may be announced to the workers of its queue, again and again."""
+
+    run_id: UUID
+    task_no: int
+    attempt: int
+    queue: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line a handler wrote. `age_s` is how long ago: workers send durations, never times."""
+
+    task_no: int
+    level: str
+    message: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the owner of a claim wants one attempt to end.
+
+    `state` is a task's end state, or `retrying`/`waiting` (with `delay_s`), or `lost`: the row's
+    own policy then makes it `retrying` or `failed`. For `waiting`, `output` is the memo of the
+    next call.
+    """
+
+    task_no: int
+    attempt: int
+    state: str
+    output: Any = None
+    error: Mapping[str, Any] | None = None
+    delay_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What one committed transition did, for those who are told after the commit."""
+
+    run_id: UUID
+    tenant_id: UUID
+    workflow_id: UUID
+    version: int
+    events: tuple[Event, ...] = ()
+    #: Attempts the caller still owned: what it wanted for them has happened.
+    accepted: tuple[int, ...] = ()
+    #: Tasks that have ended now, dependants that were skipped included: the chord's parts.
+    settled: tuple[int, ...] = ()
+    claimed: tuple[Claim, ...] = ()
+    queued: tuple[Release, ...] = ()
+    #: Tasks left `ready` for want of room in their queue.
+    ready: int = 0
+    #: Open tasks of the run, where the transition knows.
+    open: int | None = None
+    #: The run's number of tasks, when it starts.
+    size: int | None = None
+    #: The run's input, on a claim.
+    input: Any = None
+    #: What a cancelled run was before.
+    was: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be stored. `room` roots become `queued` at once, the rest `ready`."""
+
+    id: UUID
+    tenant_id: UUID
+    workflow_id: UUID
+    version: int
+    trigger: Trigger
+    input: Any
+    tags: tuple[str, ...] = ()
+    origin_run_id: UUID | None = None
+    room: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list, newest first. `before` is the id after which the last page ended."""
+
+    tenant_id: UUID
+    workflow_id: UUID | None = None
+    states: tuple[RunState, ...] = ()
+    trigger: Trigger | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: UUID | None = None
+    limit: int = 50
+
+
+class Workflows(Protocol):
+    """Workflows and their versions, inside one transaction."""
+
+    def add(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
+        """Store a new workflow with its first version; NameTaken when the name is in use."""
+
+    def change(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
+        """Store the next version; VersionMismatch unless `saved.version` follows the stored one."""
+
+    def get(self, tenant_id: UUID, workflow_id: UUID) -> SavedWorkflow | None:
+        """Return one workflow, archived and ad hoc ones too."""
+
+    def named(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
+        """Return the one live workflow of this name."""
+
+    def list(
+        self, tenant_id: UUID, *, before: UUID | None, limit: int, query: str | None
+    ) -> list[SavedWorkflow]:
+        """Return workflows, newest first, without archived and ad hoc ones."""
+
+    def version(self, workflow_id: UUID, version: int) -> Version | None:
+        """Return one version of a workflow."""
+
+
+class Keys(Protocol):
+    """Idempotency keys, inside the transaction that creates what they stand for."""
+
+    def take(self, tenant_id: UUID, key: str, digest: str, resource_id: UUID) -> UUID | None:
+        """Reserve a key: None when it is new, else the id that its first use created.
+
+        Two callers with one key wait for each other here. IdempotencyMismatch when the first use
+        had another digest.
+        """
+
+
+class UnitOfWork(Protocol):
+    """One transaction: everything in it is stored, or nothing."""
+
+    @property
+    def workflows(self) -> Workflows:
+        """Workflows and their versions."""
+
+    @property
+    def keys(self) -> Keys:
+        """Idempotency keys."""
+
+    def start(self, new: NewRun) -> Moved:
+        """Store a run with its tasks and first events."""
+
+
+class Moves(Protocol):
+    """The moves of runs and tasks. Each call is one transaction that locks its run first.
+
+    A call that finds nothing to do returns None; losing to somebody else is ordinary.
+    """
+
+    def claim(
+        self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
+    ) -> Moved | None:
+        """Take queued (task_no, attempt) pairs for one owner: queued -> running."""
+
+    def settle(
+        self,
+        run_id: UUID,
+        claim_id: UUID,
+        endings: Sequence[Ending],
+        *,
+        logs: Sequence[LogLine] = (),
+        take: Take | None = None,
+        room: int = 0,
+    ) -> Moved | None:
+        """End attempts of one claim, record their log lines, and let dependants follow.
+
+        An attempt that somebody else owns by now is left out of `accepted` and changes nothing.
+        With no endings it only records lines. Log events come first in `events`.
+        """
+
+    def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
+        """Give ready and due tasks their next message."""
+
+    def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
+        """Stop a run; it ends as `to` when no attempt is live. None for an unknown run."""
+
+    def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
+        """End a run whose tasks have all ended; None when it has ended already or cannot yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who holds a claim: one incarnation of a worker, and the child process that does the work."""
+
+    worker_id: UUID
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Going on in place: up to `limit` tasks of these queues are claimed as they become ready."""
+
+    owner: Owner
+    queues: tuple[str, ...]
+    limit: int
+
+
+class Reads(Protocol):
+    """What people and services look at; never a lock, never a change."""
+
+    def run(self, tenant_id: UUID, run_id: UUID) -> Run | None:
+        """Return one run with its counts."""
+
+    def runs(self, wanted: RunFilter) -> list[Run]:
+        """Return a page of runs, newest first, without their input and output."""
+
+    def tasks(
+        self, run_id: UUID, *, after: int = -1, limit: int = 200, node_id: str | None = None
+    ) -> list[Task]:
+        """Return tasks in `task_no` order."""
+
+    def events(self, run_id: UUID, *, after: int, limit: int) -> list[Event]:
+        """Return events with `seq > after`, in order and without gaps."""
+
+    def attempts(self, run_id: UUID, task_no: int) -> list[Mapping[str, Any]]:
+        """Return the past attempts of a task, oldest first."""
+
+    def outputs(self, run_id: UUID, task_nos: Sequence[int]) -> dict[int, Any]:
+        """Return the outputs of those of the tasks that succeeded."""
+
+    def input(self, run_id: UUID) -> Any:
+        """Return the input of a run; None for an unknown one."""
+
+    def pinned(self, run_id: UUID) -> tuple[UUID, int] | None:
+        """Return the (workflow, version) a run is pinned to; None for an unknown one."""
+
+    def unstarted(self, run_id: UUID) -> int | None:
+        """Return the number of tasks of a run that is still queued; None for any other."""
+
+    def definition(self, workflow_id: UUID, version: int) -> Mapping[str, Any] | None:
+        """Return a version's definition; it never changes, so keep it."""
+
+    def ping(self) -> int:
+        """Return the record's schema revision number; raises when it cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """A worker's sign of life, every few seconds."""
+
+    id: UUID
+    name: str
+    host: str
+    pid: int
+    version: str
+    queues: tuple[str, ...]
+    slots: int
+    children: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A running attempt and who holds it, for those who watch over owners."""
+
+    claim: Claim
+    owner: Owner
+    #: Why it must stop: `lost`, `timeout` or `cancelled`; None while all is well.
+    verdict: str | None = None
+    #: Seconds past its deadline, where that is the verdict.
+    overdue_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """What a beat brings back."""
+
+    #: False when the fleet gave this worker up: it must stop its work and take a new identity.
+    alive: bool
+    held: tuple[Held, ...] = field(default=())
+
+
+class Fleet(Protocol):
+    """Workers, leases, timers and backlogs: what upkeep and supervisors ask. All times are the
+    record's own clock."""
+
+    def beat(self, beat: Beat) -> Pulse:
+        """Store a sign of life; learn which of its attempts must stop."""
+
+    def leave(self, worker_id: UUID) -> None:
+        """Mark a worker as stopped; its attempts, if any are left, are lost at once."""
+
+    def workers(self) -> list[Mapping[str, Any]]:
+        """Return the workers that are not long gone, with `age_s` since their last beat."""
+
+    def expire(self, lease_s: float) -> int:
+        """Give up workers without a beat for `lease_s` (and `lease_s` of a running record)."""
+
+    def ownerless(self, limit: int, lease_s: float = 10.0) -> list[Held]:
+        """Return running attempts whose worker is lost or stopped, whose child is not among the
+        living ones of a later beat, or that are far past their deadline."""
+
+    def of_child(self, worker_id: UUID, pid: int) -> list[Held]:
+        """Return the running attempts of one child."""
+
+    def due(self, limit: int) -> dict[UUID, list[int]]:
+        """Return tasks whose timer has come, by run."""
+
+    def backlog(self, queue: str, limit: int) -> dict[UUID, list[int]]:
+        """Return ready tasks of a queue, most urgent first, by run."""
+
+    def ready_queues(self) -> list[str]:
+        """Return the queues that have ready tasks."""
+
+    def waiting_queues(self) -> list[str]:
+        """Return the queues that have announced attempts nobody has claimed yet."""
+
+    def unclaimed(self, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
+        """Return queued attempts nobody claimed although a worker of the queue had room, and count
+        the announcement that the caller is about to repeat. The pause doubles each time."""
+
+    def overdue_runs(self, limit: int) -> list[UUID]:
+        """Return live runs past their own deadline."""
+
+    def settled_runs(self, limit: int) -> list[tuple[UUID, UUID, int]]:
+        """Return (run, workflow, version) of live runs without an open task."""
+
+    def next_due_s(self) -> float | None:
+        """Return the seconds until something is due; None when no run is live."""
+
+    def tidy(self, now: datetime, keys_older_s: float) -> None:
+        """Make the coming partitions; drop old idempotency keys and long-gone workers."""
+
+
+class Store(Protocol):
+    """The record's front door."""
+
+    @property
+    def moves(self) -> Moves:
+        """The moves of runs and tasks."""
+
+    @property
+    def reads(self) -> Reads:
+        """What people and services look at."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """Workers, leases, timers and backlogs."""
+
+    def begin(self) -> AbstractContextManager[UnitOfWork]:
+        """Open a transaction: it commits on a clean exit and rolls back on an error."""
+
+    def listen(self, timeout_s: float) -> bool:
+        """Sleep until something becomes due sooner than was known, or the time is over."""
+
+    def close(self) -> None:
+        """Give the connections back."""

@@ -1,0 +1,1 @@
+"""Use cases. They speak to ports only and never import an adapter."""

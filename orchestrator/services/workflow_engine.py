@@ -1,0 +1,402 @@
+"""Runs: start, claim, report, cancel, settle. Commit first; tell the world after.
+
+What is published here is a hint that may be lost: `upkeep` finds in the record what a crash
+swallowed. Nothing in this module talks to Redis or Celery but through the ports.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from orchestrator.errors import ExpressionError, IllegalMove, InvalidDefinition, NotFound, TooLarge
+from orchestrator.models import expression
+from orchestrator.models.ids import uuid7
+from orchestrator.models.plan import Plan
+from orchestrator.models.plan import compile as compile_plan
+from orchestrator.models.run import Run, RunState, Trigger
+from orchestrator.models.saved import SavedWorkflow, WorkflowStatus
+from orchestrator.models.task import Claim, Failure, Outcome, Skip, TaskError, TaskState, Value
+from orchestrator.models.workflow import check_input
+from orchestrator.ports.dispatch import Dispatcher
+from orchestrator.ports.live import Observer
+from orchestrator.ports.runtime import Clock
+from orchestrator.ports.store import (
+    Ending,
+    LogLine,
+    Moved,
+    NewRun,
+    Release,
+    Store,
+    Take,
+    UnitOfWork,
+)
+from orchestrator.services.definitions import read_definition, read_stored, shape_of
+from orchestrator.services.workflows import stored_plan
+
+#: Plans a process keeps; a plan of 10,000 nodes is some 20 MB.
+_PLANS_KEPT = 32
+#: Seconds between two looks at a queue's backlog by one process.
+_LOOK_S = 0.1
+
+
+class WorkflowEngine:
+    """The use cases of a run. Safe to share between threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        observers: Sequence[Observer],
+        clock: Clock,
+        *,
+        window: int = 1000,
+        input_bytes: int = 1_048_576,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._observers = observers
+        self._clock = clock
+        self._window = window
+        self._input_bytes = input_bytes
+        self._chance = chance
+        self._plans: OrderedDict[tuple[UUID, int], Plan] = OrderedDict()
+        self._lock = threading.Lock()
+        self._looked: dict[str, datetime] = {}
+
+    # --- starting -------------------------------------------------------------------------------
+
+    def start(
+        self,
+        tenant_id: UUID,
+        workflow_id: UUID,
+        *,
+        input: Any = None,
+        version: int | None = None,
+        trigger: Trigger = Trigger.API,
+        tags: Sequence[str] = (),
+        key: tuple[str, str] | None = None,
+    ) -> tuple[UUID, bool]:
+        """Store a run of a workflow and announce its first tasks; return (run id, is it new).
+
+        NotFound, InvalidDefinition (the input does not fit), IllegalMove (archived). With Redis
+        away the run is stored all the same and starts when Redis is back.
+        """
+        run_id = uuid7(self._clock.now())
+        with self._store.begin() as unit:
+            if key is not None:
+                earlier = unit.keys.take(tenant_id, key[0], key[1], run_id)
+                if earlier is not None:
+                    return earlier, False
+            saved = unit.workflows.get(tenant_id, workflow_id)
+            if saved is None:
+                raise NotFound(f"there is no workflow {workflow_id}")
+            if saved.status is WorkflowStatus.ARCHIVED and not saved.ad_hoc:
+                raise IllegalMove("the workflow is archived; activate it before starting runs")
+            number = version or saved.version
+            plan = self.plan(workflow_id, number)
+            moved = self._start(unit, run_id, saved, number, plan, input, trigger, tags)
+        self._begin(moved)
+        return run_id, True
+
+    def execute(
+        self,
+        tenant_id: UUID,
+        document: Mapping[str, Any],
+        *,
+        input: Any = None,
+        tags: Sequence[str] = (),
+        key: tuple[str, str] | None = None,
+    ) -> tuple[UUID, bool]:
+        """Start a run of a definition that came with the request; it is kept but not listed."""
+        workflow = read_definition(document)
+        now = self._clock.now()
+        run_id, workflow_id = uuid7(now), uuid7(now)
+        saved = SavedWorkflow(
+            id=workflow_id, tenant_id=tenant_id, name=workflow.name, version=1, ad_hoc=True,
+            description=workflow.description, status=WorkflowStatus.PUBLISHED,
+            created_at=now, updated_at=now,
+        )  # fmt: skip
+        with self._store.begin() as unit:
+            if key is not None:
+                earlier = unit.keys.take(tenant_id, key[0], key[1], run_id)
+                if earlier is not None:
+                    return earlier, False
+            unit.workflows.add(saved, shape_of(workflow), stored_plan(workflow))
+            plan = self._keep(workflow_id, 1, compile_plan(workflow))
+            moved = self._start(unit, run_id, saved, 1, plan, input, Trigger.API, tags)
+        self._begin(moved)
+        return run_id, True
+
+    def _start(
+        self,
+        unit: UnitOfWork,
+        run_id: UUID,
+        saved: SavedWorkflow,
+        version: int,
+        plan: Plan,
+        input: Any,
+        trigger: Trigger,
+        tags: Sequence[str],
+    ) -> Moved:
+        value, problems = check_input(plan.workflow, {} if input is None else input)
+        if problems:
+            raise InvalidDefinition(problems, "The input does not fit the workflow's `inputs`.")
+        if len(json.dumps(value)) > self._input_bytes:
+            raise TooLarge(f"the input is larger than {self._input_bytes} bytes")
+        return unit.start(
+            NewRun(
+                id=run_id,
+                tenant_id=saved.tenant_id,
+                workflow_id=saved.id,
+                version=version,
+                trigger=trigger,
+                input=value,
+                tags=tuple(tags),
+                room=self.room(plan.queues),
+            )
+        )
+
+    def _begin(self, moved: Moved) -> None:
+        self._notify(moved)
+        if self._dispatcher.open(moved.run_id, moved.size or 0):
+            self._dispatcher.release(moved.queued)
+
+    # --- working --------------------------------------------------------------------------------
+
+    def plan(self, workflow_id: UUID, version: int) -> Plan:
+        """Return a version's plan; compiled once a process, since versions never change."""
+        with self._lock:
+            found = self._plans.get((workflow_id, version))
+            if found is not None:
+                self._plans.move_to_end((workflow_id, version))
+                return found
+        definition = self._store.reads.definition(workflow_id, version)
+        if definition is None:
+            raise NotFound(f"workflow {workflow_id} has no version {version}")
+        return self._keep(workflow_id, version, compile_plan(read_stored(definition)))
+
+    def plan_of_run(self, run_id: UUID) -> Plan | None:
+        """Return the plan a run is pinned to; None for an unknown run."""
+        pinned = self._store.reads.pinned(run_id)
+        return self.plan(*pinned) if pinned else None
+
+    def _keep(self, workflow_id: UUID, version: int, plan: Plan) -> Plan:
+        with self._lock:
+            self._plans[workflow_id, version] = plan
+            while len(self._plans) > _PLANS_KEPT:
+                self._plans.popitem(last=False)
+        return plan
+
+    def room(self, queues: Iterable[str]) -> int:
+        """Return how many announcements fit into the fullest of the queues."""
+        depths = [self._dispatcher.depth(queue) or 0 for queue in queues]
+        return max(0, self._window - max(depths, default=0))
+
+    def claimed(self, moved: Moved) -> Moved:
+        """Tell the world of a claim."""
+        self._notify(moved)
+        return moved
+
+    def report(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        plan: Plan,
+        *,
+        logs: Sequence[LogLine] = (),
+        take: Take | None = None,
+    ) -> Moved | None:
+        """Settle one attempt with what its handler came back with, and let dependants follow.
+
+        None or an empty `accepted`: somebody else owns the attempt by now and nothing was changed.
+        """
+        ending = self.ending(claim, outcome, plan)
+        moved = self._store.moves.settle(
+            claim.run_id,
+            claim.claim_id,
+            [ending],
+            logs=logs,
+            take=take,
+            room=self.room(plan.queues),
+        )
+        if moved is not None:
+            self.announce(moved)
+        return moved
+
+    def ending(self, claim: Claim, outcome: Outcome, plan: Plan) -> Ending:
+        """Return how an attempt ends by its outcome and its node's retry policy."""
+        base = Ending(task_no=claim.task_no, attempt=claim.attempt, state=TaskState.SUCCEEDED)
+        if isinstance(outcome, Value):
+            return replace(base, output=outcome.output)
+        if isinstance(outcome, Skip):
+            error = {"code": "skipped", "message": outcome.reason}
+            return replace(base, state=TaskState.SKIPPED, error=error)
+        if isinstance(outcome, Failure):
+            return self._failed(claim, outcome, plan, base)
+        return replace(
+            base, state=TaskState.WAITING, output=dict(outcome.memo), delay_s=outcome.seconds
+        )
+
+    def _failed(self, claim: Claim, outcome: Failure, plan: Plan, base: Ending) -> Ending:
+        policy = plan.nodes[claim.task_no].retry
+        error = outcome.error.as_dict()
+        # A lost attempt is not an error of the node: it does not use up max_attempts.
+        tries = claim.attempt - claim.losses
+        if outcome.retryable and policy.retries(tries, outcome.error.code):
+            delay_s = max(policy.delay_after(tries, self._chance), outcome.retry_after_s or 0.0)
+            return replace(base, state=TaskState.RETRYING, error=error, delay_s=delay_s)
+        state = TaskState.TIMED_OUT if outcome.timed_out else TaskState.FAILED
+        return replace(base, state=state, error=error)
+
+    def append_logs(self, claim: Claim, lines: Sequence[LogLine]) -> bool:
+        """Record log lines of a running attempt; False when the claim is not current any more."""
+        moved = self._store.moves.settle(claim.run_id, claim.claim_id, [], logs=lines)
+        if moved is not None:
+            self._notify(moved)
+        return bool(moved and moved.events)
+
+    def give_up(self, claim: Claim, *, logs: Sequence[LogLine] = ()) -> Moved | None:
+        """Record that an attempt has no owner any more: `lost`, then retrying or failed.
+
+        In a run that is being cancelled the task becomes `cancelled` instead.
+        """
+        error = {"code": "worker_lost", "message": "the worker that held this attempt is gone"}
+        delay_s = min(60.0, 2.0**claim.losses) if claim.losses else 0.0
+        ending = Ending(
+            task_no=claim.task_no, attempt=claim.attempt, state="lost", error=error,
+            delay_s=delay_s,
+        )  # fmt: skip
+        return self._end(claim, ending, logs)
+
+    def fail(self, claim: Claim, error: TaskError) -> Moved | None:
+        """End an attempt as failed whatever its policy says: its plan cannot be read."""
+        ending = Ending(
+            task_no=claim.task_no, attempt=claim.attempt, state=TaskState.FAILED,
+            error=error.as_dict(),
+        )  # fmt: skip
+        return self._end(claim, ending, ())
+
+    def _end(self, claim: Claim, ending: Ending, logs: Sequence[LogLine]) -> Moved | None:
+        moved = self._store.moves.settle(
+            claim.run_id, claim.claim_id, [ending], logs=logs, room=self._window
+        )
+        if moved is not None:
+            self.announce(moved)
+        return moved
+
+    # --- after a commit -------------------------------------------------------------------------
+
+    def announce(self, moved: Moved) -> None:
+        """Tell everybody what was committed: watchers, the chord, the workers."""
+        self._notify(moved)
+        if moved.settled:
+            self._dispatcher.settled(moved.run_id, moved.settled)
+        if moved.queued:
+            self._dispatcher.release(moved.queued)
+        if moved.open == 0:
+            self.settle_run(moved.run_id, moved.workflow_id, moved.version)
+
+    def _notify(self, moved: Moved) -> None:
+        for observer in self._observers:
+            observer.notify(moved.events)
+
+    def finish_run(self, run_id: UUID) -> Moved | None:
+        """The chord's body: end the run if all its tasks have ended."""
+        pinned = self._store.reads.pinned(run_id)
+        return self.settle_run(run_id, *pinned) if pinned else None
+
+    def settle_run(self, run_id: UUID, workflow_id: UUID, version: int) -> Moved | None:
+        """End a run whose tasks have all ended; harmless at any time and any number of times.
+
+        The last settle ends most runs by itself; what is left are those whose output is computed
+        by an expression, and those that crashed in between.
+        """
+        output, error = None, None
+        plan = self.plan(workflow_id, version)
+        if plan.output is not None:
+            output, error = self._computed(run_id, plan)
+        moved = self._store.moves.finish(run_id, output, error)
+        if moved is not None:
+            self._notify(moved)
+        return moved
+
+    def _computed(self, run_id: UUID, plan: Plan) -> tuple[Any, Mapping[str, Any] | None]:
+        outputs = self._store.reads.outputs(run_id, plan.output_needs)
+        scope = {
+            "inputs": self._store.reads.input(run_id) or {},
+            "nodes": {plan.nodes[no].node.id: {"output": out} for no, out in outputs.items()},
+            "run": {"id": str(run_id)},
+            "now": self._clock.now(),
+        }
+        try:
+            return expression.evaluate(plan.output or "", scope), None
+        except ExpressionError as failed:
+            return None, {"code": failed.code, "message": f"settings.output: {failed.detail}"}
+
+    # --- steering -------------------------------------------------------------------------------
+
+    def cancel(self, tenant_id: UUID, run_id: UUID, to: RunState = RunState.CANCELLED) -> Run:
+        """Stop a run: nothing starts any more, running handlers are told to stop.
+
+        A run that is being cancelled already answers the same; an ended one is an IllegalMove.
+        """
+        run = self.run(tenant_id, run_id)
+        moved = self._store.moves.cancel(run_id, to)
+        if moved is None:
+            raise NotFound(f"there is no run {run_id}")
+        if moved.was is not None and RunState(moved.was).ended:
+            raise IllegalMove(f"the run has {moved.was}; a run that has ended never moves again")
+        self.announce(moved)
+        return self.run(run.tenant_id, run_id)
+
+    def queue(self, run_id: UUID, task_nos: Sequence[int]) -> int:
+        """Queue ready and due tasks of a run and announce them; return how many."""
+        moved = self._store.moves.queue(run_id, task_nos)
+        if moved is None:
+            return 0
+        self.announce(moved)
+        return len(moved.queued)
+
+    def refill(self, queue: str) -> int:
+        """Queue as much of a queue's backlog as there is room for; return how much."""
+        room = self.room([queue])
+        if room == 0:
+            return 0
+        backlog = self._store.fleet.backlog(queue, room)
+        return sum(self.queue(run_id, numbers) for run_id, numbers in backlog.items())
+
+    def refill_if_low(self, queue: str) -> int:
+        """Refill a queue that has run low; looks at the record at most ten times a second."""
+        now = self._clock.now()
+        looked = self._looked.get(queue)
+        if looked is not None and (now - looked).total_seconds() < _LOOK_S:
+            return 0
+        self._looked[queue] = now
+        return self.refill(queue) if self.room([queue]) > self._window // 2 else 0
+
+    def reopen(self, run_ids: Iterable[UUID]) -> None:
+        """Set the chord sizes of runs nobody has claimed: Redis was away when they started."""
+        for run_id in run_ids:
+            size = self._store.reads.unstarted(run_id)
+            if size is not None:
+                self._dispatcher.open(run_id, size)
+
+    def release(self, releases: Sequence[Release]) -> bool:
+        """Announce attempts once more; a repeated announcement is harmless."""
+        return self._dispatcher.release(releases)
+
+    def run(self, tenant_id: UUID, run_id: UUID) -> Run:
+        """Return a run; NotFound."""
+        found = self._store.reads.run(tenant_id, run_id)
+        if found is None:
+            raise NotFound(f"there is no run {run_id}")
+        return found

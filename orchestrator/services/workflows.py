@@ -1,0 +1,147 @@
+"""Workflows: save, change, look up, validate. Every change makes a new immutable version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from orchestrator.errors import NotFound, VersionMismatch
+from orchestrator.models.ids import uuid7
+from orchestrator.models.plan import Plan
+from orchestrator.models.plan import compile as compile_plan
+from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
+from orchestrator.models.workflow import Workflow
+from orchestrator.ports.runtime import Clock
+from orchestrator.ports.store import Store, UnitOfWork
+from orchestrator.services.definitions import read_definition, shape_of
+
+
+class Workflows:
+    """The use cases around definitions. `tenant_id` always comes from the caller's credential."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def create(
+        self,
+        tenant_id: UUID,
+        document: Mapping[str, Any],
+        *,
+        status: WorkflowStatus = WorkflowStatus.PUBLISHED,
+        key: tuple[str, str] | None = None,
+    ) -> tuple[SavedWorkflow, Version]:
+        """Store a new workflow. InvalidDefinition with every problem; NameTaken.
+
+        `key` is (Idempotency-Key, digest of the request): a second use returns the first's result.
+        """
+        workflow = read_definition(document)
+        now = self._clock.now()
+        saved = SavedWorkflow(
+            id=uuid7(now), tenant_id=tenant_id, name=workflow.name, version=1, status=status,
+            description=workflow.description, created_at=now, updated_at=now,
+        )  # fmt: skip
+        with self._store.begin() as unit:
+            if key is not None:
+                earlier = unit.keys.take(tenant_id, key[0], key[1], saved.id)
+                if earlier is not None:
+                    return self._current(unit, tenant_id, earlier)
+            definition = shape_of(workflow)
+            unit.workflows.add(saved, definition, stored_plan(workflow))
+        version = Version(workflow_id=saved.id, version=1, definition=definition, created_at=now)
+        return saved, version
+
+    def change(
+        self,
+        tenant_id: UUID,
+        workflow_id: UUID,
+        document: Mapping[str, Any],
+        *,
+        status: WorkflowStatus | None = None,
+        expected_version: int | None = None,
+    ) -> tuple[SavedWorkflow, Version]:
+        """Store the next version; an equal definition makes none. Live runs keep theirs.
+
+        VersionMismatch unless `expected_version`, where it is given, is the newest one.
+        """
+        workflow = read_definition(document)
+        definition = shape_of(workflow)
+        now = self._clock.now()
+        with self._store.begin() as unit:
+            saved, version = self._current(unit, tenant_id, workflow_id)
+            if expected_version is not None and expected_version != saved.version:
+                raise VersionMismatch(
+                    f"the workflow is at version {saved.version}, you changed {expected_version};"
+                    " read it again and repeat your change"
+                )
+            if version.definition == definition and status in (None, saved.status):
+                return saved, version
+            changed = replace(
+                saved, name=workflow.name, description=workflow.description, updated_at=now,
+                version=saved.version + 1, status=status or saved.status,
+            )  # fmt: skip
+            unit.workflows.change(changed, definition, stored_plan(workflow))
+        return changed, Version(
+            workflow_id=saved.id, version=changed.version, definition=definition, created_at=now
+        )
+
+    def get(self, tenant_id: UUID, workflow_id: UUID) -> tuple[SavedWorkflow, Version]:
+        """Return a workflow with its newest version; NotFound."""
+        with self._store.begin() as unit:
+            return self._current(unit, tenant_id, workflow_id)
+
+    def find(self, tenant_id: UUID, name_or_id: str) -> tuple[SavedWorkflow, Version]:
+        """Return a workflow by its name or its id; NotFound."""
+        with self._store.begin() as unit:
+            saved = unit.workflows.named(tenant_id, name_or_id)
+            if saved is None:
+                try:
+                    workflow_id = UUID(name_or_id)
+                except ValueError:
+                    raise NotFound(f"there is no workflow named {name_or_id!r}") from None
+                return self._current(unit, tenant_id, workflow_id)
+            return self._current(unit, tenant_id, saved.id)
+
+    def version(self, tenant_id: UUID, workflow_id: UUID, number: int) -> Version:
+        """Return one version; NotFound."""
+        with self._store.begin() as unit:
+            self._current(unit, tenant_id, workflow_id)
+            found = unit.workflows.version(workflow_id, number)
+        if found is None:
+            raise NotFound(f"workflow {workflow_id} has no version {number}")
+        return found
+
+    def list(
+        self, tenant_id: UUID, *, before: UUID | None, limit: int, query: str | None = None
+    ) -> list[SavedWorkflow]:
+        """Return a page of workflows, newest first."""
+        with self._store.begin() as unit:
+            return unit.workflows.list(tenant_id, before=before, limit=limit, query=query)
+
+    def named(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
+        """Return the live workflow of this name, if there is one."""
+        with self._store.begin() as unit:
+            return unit.workflows.named(tenant_id, name)
+
+    @staticmethod
+    def _current(
+        unit: UnitOfWork, tenant_id: UUID, workflow_id: UUID
+    ) -> tuple[SavedWorkflow, Version]:
+        saved = unit.workflows.get(tenant_id, workflow_id)
+        version = unit.workflows.version(workflow_id, saved.version) if saved else None
+        if saved is None or version is None:
+            raise NotFound(f"there is no workflow {workflow_id}")
+        return saved, version
+
+
+def stored_plan(workflow: Workflow) -> dict[str, Any]:
+    """Return what the record needs of a plan to start a run without reading the definition."""
+    plan: Plan = compile_plan(workflow)
+    return {
+        "rows": plan.start_rows(),
+        "leaves": list(plan.leaves),
+        "output": plan.output,
+        "timeout_s": plan.timeout_s,
+    }

@@ -1,0 +1,166 @@
+"""What is killed, wiped or away in the middle of a run must not lose, double or hang anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import redis
+
+from orchestrator.models.ids import DEFAULT_TENANT
+from orchestrator.models.run import RunState
+from tests.integration.live import Live
+from tests.waiting import wait_for
+
+
+def test_a_killed_child_loses_its_attempt_and_the_next_one_succeeds(live: Live) -> None:
+    worker = live.worker()
+    run_id = live.start([live.holding(), {"id": "after"}], ["hold>after"])
+    ((_, pid),) = wait_for(lambda: live.traces("hold"), what="the handler to start")
+    assert pid in live.children(worker)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(live.traces("hold")) == 2, what="a second attempt")
+    live.let_go()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert [attempt for attempt, _ in live.traces("hold")] == [1, 2]
+    (lost,) = live.core.store.reads.attempts(run_id, 0)
+    assert (lost["attempt"], lost["state"]) == (1, "lost")
+
+
+def test_a_task_that_kills_its_worker_each_time_ends_as_failed(live: Live) -> None:
+    live.worker()
+    run_id = live.start([live.calling("die", "test.die"), {"id": "other"}])
+    run = live.ended(run_id, timeout_s=60)
+    assert run.state is RunState.FAILED
+    (task,) = live.core.store.reads.tasks(run_id, node_id="die")
+    assert (task.state, task.reason) == ("failed", "worker_lost")
+    assert len(live.traces("die")) == 4
+    assert live.states(run_id)["other"] == "succeeded"
+
+
+def test_at_most_once_when_the_definition_asks_for_it(live: Live) -> None:
+    live.worker()
+    retry = {"max_attempts": 1, "on_lost": "fail"}
+    run_id = live.start([live.calling("die", "test.die", retry=retry)])
+    assert live.ended(run_id).state is RunState.FAILED
+    assert len(live.traces("die")) == 1
+
+
+def test_a_killed_worker_main_is_started_again_and_its_work_is_redone(live: Live) -> None:
+    supervisor = live.worker()
+    run_id = live.start([live.holding()])
+    wait_for(lambda: live.traces("hold"), what="the handler to start")
+    (main,) = psutil.Process(supervisor.pid).children()
+    main.kill()
+    wait_for(lambda: len(live.traces("hold")) == 2, timeout_s=30, what="a second attempt")
+    live.let_go()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+
+
+def test_a_whole_worker_killed_is_replaced_by_another_one(live: Live) -> None:
+    first = live.worker()
+    run_id = live.start([live.holding()])
+    wait_for(lambda: live.traces("hold"), what="the handler to start")
+    live.worker()
+    for process in [*psutil.Process(first.pid).children(recursive=True), psutil.Process(first.pid)]:
+        process.kill()
+    wait_for(lambda: len(live.traces("hold")) == 2, timeout_s=30, what="a second attempt")
+    live.let_go()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+
+
+def test_a_supervisor_killed_alone_takes_its_worker_along(live: Live) -> None:
+    supervisor = live.worker()
+    family = psutil.Process(supervisor.pid).children(recursive=True)
+    supervisor.kill()
+    wait_for(lambda: not any(_lives(p) for p in family), timeout_s=20, what="the family's end")
+
+
+def test_a_stopped_worker_comes_back_and_changes_nothing(live: Live) -> None:
+    supervisor = live.worker()
+    run_id = live.start([live.holding()])
+    wait_for(lambda: live.traces("hold"), what="the handler to start")
+    frozen = [*psutil.Process(supervisor.pid).children(recursive=True)]
+    frozen.append(psutil.Process(supervisor.pid))
+    for process in reversed(frozen):
+        process.suspend()
+    live.worker()
+    wait_for(lambda: len(live.traces("hold")) == 2, timeout_s=30, what="a second attempt")
+    live.let_go()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    seq = live.run(run_id).seq
+    for process in frozen:
+        process.resume()
+    wait_for(lambda: len(live.alive()) == 2, timeout_s=30, what="the thawed worker's new life")
+    assert live.run(run_id).seq == seq
+
+
+def test_a_wiped_redis_delays_a_run_and_loses_nothing(live: Live) -> None:
+    live.worker()
+    run_id = live.start(
+        [live.holding(), *({"id": f"n{i}"} for i in range(20)), {"id": "end"}],
+        [f"hold>n{i}" for i in range(20)] + [f"n{i}>end" for i in range(20)],
+    )
+    wait_for(lambda: live.traces("hold"), what="the handler to start")
+    redis.Redis.from_url(live.settings.redis.url).flushdb()
+    live.let_go()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+
+
+def test_messages_that_vanish_are_announced_again(live: Live) -> None:
+    run_id = live.start([{"id": f"n{i}"} for i in range(10)])
+    redis.Redis.from_url(live.settings.redis.url).flushdb()
+    live.worker()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert all(t.attempt == 1 for t in live.core.store.reads.tasks(run_id))
+
+
+def test_every_message_three_times_is_worked_on_once(live: Live) -> None:
+    nodes = [live.calling(f"n{i}", "test.note") for i in range(10)]
+    run_id = live.start(nodes)
+    from orchestrator.ports.store import Release
+
+    again = [
+        Release(run_id=run_id, task_no=i, attempt=1, queue="default", priority=5) for i in range(10)
+    ]
+    live.core.dispatcher.release(again)
+    live.core.dispatcher.release(list(reversed(again)))
+    live.worker()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert len(live.effects.read_text().splitlines()) == 10
+
+
+def test_a_worker_that_is_asked_to_stop_finishes_what_it_holds(live: Live) -> None:
+    worker = live.worker()
+    run_id = live.start([live.holding()])
+    wait_for(lambda: live.traces("hold"), what="the handler to start")
+    worker.send_signal(signal.SIGTERM)
+    wait_for(lambda: not _takes_more(live), what="the worker to stop taking work")
+    live.let_go()
+    worker.wait(timeout=20)
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert len(live.traces("hold")) == 1
+    assert [w["state"] for w in live.core.store.fleet.workers()] == ["stopped"]
+
+
+def test_a_cancel_wins_over_a_child_that_died(live: Live) -> None:
+    live.worker()
+    run_id = live.start([live.holding()])
+    ((_, pid),) = wait_for(lambda: live.traces("hold"), what="the handler to start")
+    live.core.engine.cancel(DEFAULT_TENANT, run_id)
+    if psutil.pid_exists(pid):
+        os.kill(pid, signal.SIGKILL)
+    assert live.ended(run_id).state is RunState.CANCELLED
+    assert len(live.traces("hold")) == 1
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _takes_more(live: Live) -> bool:
+    return "Warm shutdown" not in live.said("worker")

@@ -1,0 +1,104 @@
+"""The revisions build what the tables say, once, whoever else is trying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import psycopg2
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import CheckConstraint, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from orchestrator.adapters.postgres.migrate import head, migrate
+from orchestrator.adapters.postgres.pool import normal_url
+from orchestrator.adapters.postgres.store import PostgresStore
+from orchestrator.adapters.postgres.tables import PARTITIONED, metadata
+
+EmptyDatabase = Callable[[], str]
+
+
+def _catalogue(url: str) -> list[tuple[str, ...]]:
+    """Everything a schema is made of: columns, constraints, indexes, functions."""
+    queries = (
+        (
+            "SELECT table_name, column_name, data_type, is_nullable, coalesce(column_default, '')"
+            " FROM information_schema.columns WHERE table_schema = 'public'"
+        ),
+        (
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE connamespace = 'public'::regnamespace"
+        ),
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        "SELECT proname, md5(prosrc) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    )
+    engine = create_engine(normal_url(url), poolclass=NullPool)
+    with engine.connect() as connection:
+        return sorted(tuple(row) for query in queries for row in connection.execute(text(query)))
+
+
+def test_the_revisions_build_exactly_the_metadata(empty_database: EmptyDatabase) -> None:
+    url = empty_database()
+    assert migrate(url) == (None, head())
+    engine = create_engine(normal_url(url), poolclass=NullPool)
+    months = tuple(f"{table}_" for table in PARTITIONED)
+
+    def ours(name: str | None, kind: str, _parents: object) -> bool:
+        return not (kind == "table" and name is not None and name.startswith(months))
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"include_name": ours, "compare_server_default": False}
+        )
+        differences = compare_metadata(context, metadata)
+    assert [d for d in differences if "alembic_version" not in str(d)] == []
+
+
+def test_the_metadata_s_checks_are_the_database_s(empty_database: EmptyDatabase) -> None:
+    """Alembic does not compare CHECK constraints; this does, by their names."""
+    url = empty_database()
+    migrate(url)
+    connection = psycopg2.connect(url.replace("postgresql+psycopg2", "postgresql"))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT conname FROM pg_constraint WHERE contype = 'c'")
+        stored = {name for (name,) in cursor.fetchall()}
+    connection.close()
+    wanted = {
+        str(c.name)
+        for table in metadata.tables.values()
+        for c in table.constraints
+        if isinstance(c, CheckConstraint)
+    }
+    assert wanted
+    assert wanted <= stored
+
+
+def test_applying_twice_changes_nothing(empty_database: EmptyDatabase) -> None:
+    url = empty_database()
+    migrate(url)
+    before = _catalogue(url)
+    assert migrate(url) == (head(), head())
+    assert _catalogue(url) == before
+
+
+def test_five_at_once_apply_it_once(empty_database: EmptyDatabase) -> None:
+    url = empty_database()
+    with ThreadPoolExecutor(5) as pool:
+        results = list(pool.map(migrate, [url] * 5))
+    assert results.count((None, head())) == 1
+    assert results.count((head(), head())) == 4
+
+
+def test_coming_months_get_their_partitions_before_they_begin(
+    empty_database: EmptyDatabase,
+) -> None:
+    url = empty_database()
+    migrate(url)
+    store = PostgresStore(url)
+    store.fleet.tidy(datetime(2031, 12, 30, tzinfo=UTC), 3600)
+    store.close()
+    names = {row[0] for row in _catalogue(url)}
+    for table in PARTITIONED:
+        assert {f"{table}_2031_12", f"{table}_2032_01", f"{table}_2032_02"} <= names

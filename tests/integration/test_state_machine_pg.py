@@ -1,0 +1,39 @@
+"""Random lives of runs on Postgres: the real functions against a model of who holds what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.contract.rigs import PostgresRig, Rig
+from tests.run_machine import RunMachine
+
+
+class PostgresMachine(RunMachine):
+    """The machine on the Postgres store; every example starts on an emptied database."""
+
+    url = ""
+
+    def make_rig(self) -> Rig:
+        """See RunMachine."""
+        rig = PostgresRig(self.url, pool_size=1)
+        rig.empty()
+        return rig
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _database(shared_database_url: str) -> Iterator[None]:
+    PostgresMachine.url = shared_database_url
+    yield
+
+
+TestPostgresMachine = PostgresMachine.TestCase
+TestPostgresMachine.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -1,0 +1,265 @@
+"""Random lives of random runs, for any store: Hypothesis makes messages late, doubled and lost, kills
+children and workers, lets zombies settle, and a model says which claim is the current one.
+
+After each step the rig's promises must hold; at the end a fair worker must bring every run to its end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from orchestrator.models.ids import DEFAULT_TENANT
+from orchestrator.models.run import RunState
+from orchestrator.models.task import Claim
+from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Release, Take
+from tests.contract.rigs import Rig
+from tests.factories import Node, PlanJson, beat, node, plan, start
+
+RULES = (
+    "all_success", "all_success", "all_done", "all_failed", "none_failed",
+    "none_failed_min_one_success", "none_skipped",
+)  # fmt: skip
+ERROR = {"code": "boom", "message": "it broke"}
+MAX_RUNS = 3
+LEASE_S = 0.01
+pick = st.integers(0, 10**6)
+
+
+def _fence(claim: Claim | None) -> object:
+    return (claim.attempt, claim.claim_id) if claim else None
+
+
+@st.composite
+def dags(draw: st.DrawFn) -> PlanJson:
+    """Return a small plan with branches, rules and limits of every kind."""
+    nodes: list[Node] = []
+    for no in range(draw(st.integers(1, 6))):
+        needs = draw(st.lists(st.integers(0, no - 1), unique=True, max_size=3)) if no else []
+        handles = [draw(st.sampled_from(["", "", ":x", ":y", ":x,y"])) for _ in needs]
+        nodes.append(
+            node(
+                f"n{no}",
+                *(f"n{i}{h}" for i, h in zip(needs, handles, strict=True)),
+                rule=draw(st.sampled_from(RULES)),
+                queue=draw(st.sampled_from(["default", "default", "io"])),
+                priority=draw(st.integers(0, 9)),
+                max_losses=draw(st.integers(0, 2)),
+                timeout_s=30.0,
+            )
+        )
+    return plan(
+        *nodes,
+        output=draw(st.sampled_from([None, None, None, "1"])),
+        timeout_s=draw(st.sampled_from([None, None, 600.0])),
+    )
+
+
+class RunMachine(RuleBasedStateMachine):
+    """The rules. A subclass says which rig it plays on."""
+
+    def make_rig(self) -> Rig:
+        """Return a rig whose store is empty."""
+        raise AssertionError("a subclass makes the rig")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rig = self.make_rig()
+        self.store = self.rig.store
+        self.runs: list[UUID] = []
+        #: Announcements under way; one may be delivered again, or never.
+        self.mail: list[Release] = []
+        #: Every claim there ever was: all but the current ones are zombies.
+        self.claims: list[Claim] = []
+        self.current: dict[tuple[UUID, int], Claim] = {}
+        self.workers = [self._new_worker(), self._new_worker()]
+
+    def _new_worker(self) -> UUID:
+        sign = beat(children=(1, 2), queues=("default", "io"), slots=3)
+        assert self.store.fleet.beat(sign).alive
+        return sign.id
+
+    def _owner(self, at: int) -> Owner:
+        return Owner(worker_id=self.workers[at % len(self.workers)], pid=1 + at % 2)
+
+    def _told(self, moved: Moved | None) -> None:
+        if moved is None:
+            return
+        self.mail += moved.queued
+        for claim in moved.claimed:
+            assert (claim.run_id, claim.task_no) not in self.current, "claimed while it was held"
+            self.current[claim.run_id, claim.task_no] = claim
+            self.claims.append(claim)
+
+    def _settle(self, claim: Claim, state: str, at: int = 0, **more: Any) -> None:
+        key = claim.run_id, claim.task_no
+        mine = _fence(self.current.get(key)) == _fence(claim)
+        lines = [LogLine(task_no=claim.task_no, level="info", message="x", age_s=0.1)] * (at % 3)
+        take = Take(owner=self._owner(at), queues=("default",), limit=at % 3)
+        moved = self.store.moves.settle(
+            claim.run_id,
+            claim.claim_id,
+            [Ending(task_no=claim.task_no, attempt=claim.attempt, state=state, **more)],
+            logs=lines,
+            take=take,
+            room=at % 4,
+        )
+        assert moved is not None
+        assert moved.accepted == ((claim.task_no,) if mine else ()), "the fence is broken"
+        if mine:
+            del self.current[key]
+        else:
+            assert moved.events == (), "a zombie left a trace"
+        self._told(moved)
+
+    @precondition(lambda self: len(self.runs) < MAX_RUNS)
+    @rule(dag=dags(), room=st.integers(0, 3))
+    def begin(self, dag: PlanJson, room: int) -> None:
+        """Start a run."""
+        started = start(self.store, dag, room=room)
+        self.runs.append(started.run_id)
+        self._told(started)
+
+    @precondition(lambda self: self.mail)
+    @rule(at=pick, again=st.booleans())
+    def deliver(self, at: int, again: bool) -> None:
+        """Bring a message to a worker; it may come again later."""
+        release = self.mail[at % len(self.mail)]
+        if not again:
+            self.mail.remove(release)
+        self._told(
+            self.store.moves.claim(
+                release.run_id,
+                [(release.task_no, release.attempt)],
+                claim_id=uuid4(),
+                owner=self._owner(at),
+            )
+        )
+
+    @precondition(lambda self: self.mail)
+    @rule(at=pick)
+    def lose_message(self, at: int) -> None:
+        """Drop a message."""
+        self.mail.pop(at % len(self.mail))
+
+    @precondition(lambda self: self.current)
+    @rule(at=pick, taken=st.sampled_from([None, [], ["x"], ["x", "y"]]))
+    def succeed(self, at: int, taken: list[str] | None) -> None:
+        """Settle a current claim with a value."""
+        output = None if taken is None else {"taken": taken}
+        self._settle(self._held(at), "succeeded", at, output=output)
+
+    @precondition(lambda self: self.current)
+    @rule(at=pick, state=st.sampled_from(["failed", "timed_out", "skipped", "retrying", "waiting"]))
+    def end_otherwise(self, at: int, state: str) -> None:
+        """Settle a current claim in another way."""
+        parked = state in {"retrying", "waiting"}
+        error = None if state == "waiting" else ERROR
+        self._settle(self._held(at), state, at, error=error, delay_s=5.0 if parked else None)
+
+    def _held(self, at: int) -> Claim:
+        return list(self.current.values())[at % len(self.current)]
+
+    @precondition(lambda self: self.claims)
+    @rule(at=pick, state=st.sampled_from(["succeeded", "failed", "lost", "waiting"]))
+    def zombie(self, at: int, state: str) -> None:
+        """Settle any claim there ever was, most of them no longer current."""
+        self._settle(self.claims[at % len(self.claims)], state, at, delay_s=1.0)
+
+    @rule(at=pick)
+    def child_dies(self, at: int) -> None:
+        """A supervisor settles what its dead child held."""
+        owner = self._owner(at)
+        for held in self.store.fleet.of_child(owner.worker_id, owner.pid):
+            self._settle(held.claim, "lost")
+
+    @rule(at=pick, leaves=st.booleans())
+    def worker_dies(self, at: int, leaves: bool) -> None:
+        """A worker stops, in order or in silence; a new one comes."""
+        gone = self.workers.pop(at % len(self.workers))
+        if leaves:
+            self.store.fleet.leave(gone)
+        self.workers.append(self._new_worker())
+
+    @rule(seconds=st.sampled_from([1, 6, 20, 400]), beats=st.booleans())
+    def time_passes(self, seconds: int, beats: bool) -> None:
+        """Let time pass, with or without signs of life."""
+        self.rig.pass_time(seconds)
+        if beats:
+            self._beat()
+
+    def _beat(self) -> None:
+        for no, worker_id in enumerate(self.workers):
+            sign = beat(worker_id, children=(1, 2), queues=("default", "io"), slots=3)
+            if not self.store.fleet.beat(sign).alive:
+                self.workers[no] = self._new_worker()
+
+    @rule(expires=st.booleans())
+    def upkeep(self, expires: bool) -> None:
+        """Do what upkeep does, once."""
+        fleet = self.store.fleet
+        if expires:
+            self.store.fleet.expire(LEASE_S)
+        for held in fleet.ownerless(100):
+            timeout = held.verdict == "timeout"
+            self._settle(held.claim, "timed_out" if timeout else "lost", error=ERROR)
+        for found in (fleet.due(100), *(fleet.backlog(q, 2) for q in fleet.ready_queues())):
+            for run_id, task_nos in found.items():
+                self._told(self.store.moves.queue(run_id, task_nos))
+        self.mail += fleet.unclaimed(fleet.waiting_queues(), 6.0, 100)
+        for run_id in fleet.overdue_runs(100):
+            self.store.moves.cancel(run_id, RunState.TIMED_OUT)
+        for run_id, _, _ in fleet.settled_runs(100):
+            assert self.store.moves.finish(run_id, {"n": 1}, None)
+
+    @precondition(lambda self: self.runs)
+    @rule(at=pick, to=st.sampled_from([RunState.CANCELLED, RunState.TIMED_OUT]))
+    def cancel(self, at: int, to: RunState) -> None:
+        """Cancel a run, in whatever state it is."""
+        if at % 3 == 0:
+            self.store.moves.cancel(self.runs[at % len(self.runs)], to)
+
+    @precondition(lambda self: self.runs)
+    @rule(at=pick)
+    def pause_or_resume(self, at: int) -> None:
+        """Pause a running run, or let a paused one go on."""
+        run_id = self.runs[at % len(self.runs)]
+        run = self.store.reads.run(DEFAULT_TENANT, run_id)
+        assert run is not None
+        if run.state is RunState.RUNNING:
+            self.rig.force(run_id, RunState.PAUSED)
+        elif run.state is RunState.PAUSED:
+            self.rig.force(run_id, RunState.RUNNING)
+
+    @invariant()
+    def promises_hold(self) -> None:
+        """Check everything there is."""
+        assert self.rig.broken() == []
+
+    def teardown(self) -> None:
+        """Let a fair worker end every run: nothing may be stuck, whatever happened before."""
+        try:
+            for _ in range(60):
+                if self.store.fleet.next_due_s() is None:
+                    break
+                self._fair_round()
+            assert self.store.fleet.next_due_s() is None, "a run never ends"
+            assert self.rig.broken() == []
+        finally:
+            self.rig.close()
+
+    def _fair_round(self) -> None:
+        for run_id in self.runs:
+            run = self.store.reads.run(DEFAULT_TENANT, run_id)
+            if run is not None and run.state is RunState.PAUSED:
+                self.rig.force(run_id, RunState.RUNNING)
+        self.rig.pass_time(65)
+        self._beat()
+        self.upkeep(expires=False)
+        while self.mail:
+            self.deliver(0, again=False)
+        for claim in list(self.current.values()):
+            self._settle(claim, "succeeded", 1)

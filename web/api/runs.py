@@ -1,0 +1,161 @@
+"""Routes of runs: look at them, their tasks, events, logs and artifacts; cancel them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from flask import Response, jsonify
+
+from orchestrator.errors import NotFound
+from orchestrator.models.run import Run, RunState, Trigger
+from orchestrator.models.task import Task
+from orchestrator.ports.store import RunFilter
+from web.api.workflows import page_of_runs
+from web.context import core, tenant_id
+from web.fields import cursor
+from web.history import frames_after, lines_after
+from web.openapi import Routes
+from web.schemas import (
+    ArtifactList,
+    AttemptList,
+    EventsQuery,
+    FramePage,
+    LogsQuery,
+    RunPage,
+    RunSchema,
+    RunsQuery,
+    TaskPage,
+    TaskQuery,
+    TaskSchema,
+    TasksQuery,
+)
+
+routes = Routes("runs", __name__, description="Runs: their tasks, events, logs and artifacts.")
+_BYTES = "application/octet-stream"
+_RUN = "/runs/<uuid:run_id>"
+
+
+def _run(run_id: UUID) -> Run:
+    return core().engine.run(tenant_id(), run_id)
+
+
+def _task(run_id: UUID, node_id: str, map_index: int | None) -> Task:
+    _run(run_id)
+    for task in core().store.reads.tasks(run_id, node_id=node_id):
+        if task.map_index == map_index:
+            return task
+    where = node_id if map_index is None else f"{node_id}[{map_index}]"
+    raise NotFound(f"run {run_id} has no task {where[:100]!r}")
+
+
+@routes.at("/runs")
+@routes.query(RunsQuery)
+@routes.gives(200, RunPage)
+def list_runs(query: Mapping[str, Any]) -> dict[str, Any]:
+    """List runs, newest first."""
+    return page_of_runs(
+        RunFilter(
+            tenant_id=tenant_id(),
+            workflow_id=query["workflow_id"],
+            states=tuple(RunState(s) for s in query["state"]),
+            trigger=Trigger(query["trigger"]) if query["trigger"] else None,
+            since=query["since"],
+            until=query["until"],
+            before=query["cursor"],
+            limit=query["limit"] + 1,
+        )
+    )
+
+
+@routes.at(_RUN)
+@routes.gives(200, RunSchema)
+def get_run(run_id: UUID) -> Run:
+    """Read a run."""
+    return _run(run_id)
+
+
+@routes.at(f"{_RUN}/cancel", "POST")
+@routes.gives(202, RunSchema)
+def cancel_run(run_id: UUID) -> Run:
+    """Stop a run: nothing starts any more, running handlers are told to stop."""
+    return core().engine.cancel(tenant_id(), run_id)
+
+
+@routes.at(f"{_RUN}/tasks")
+@routes.query(TasksQuery)
+@routes.gives(200, TaskPage)
+def list_tasks(query: Mapping[str, Any], run_id: UUID) -> dict[str, Any]:
+    """List the tasks of a run, in the order of the plan."""
+    _run(run_id)
+    limit, last = query["limit"], query["cursor"]
+    found = core().store.reads.tasks(run_id, after=-1 if last is None else last, limit=limit + 1)
+    more = cursor(found[limit - 1].task_no) if len(found) > limit else None
+    return {"items": found[:limit], "next_cursor": more}
+
+
+@routes.at(f"{_RUN}/tasks/<string:node_id>")
+@routes.query(TaskQuery)
+@routes.gives(200, TaskSchema)
+def get_task(query: Mapping[str, Any], run_id: UUID, node_id: str) -> Task:
+    """Read the task of a node."""
+    return _task(run_id, node_id, query["map_index"])
+
+
+@routes.at(f"{_RUN}/tasks/<string:node_id>/attempts")
+@routes.query(TaskQuery)
+@routes.gives(200, AttemptList)
+def list_attempts(query: Mapping[str, Any], run_id: UUID, node_id: str) -> dict[str, Any]:
+    """List all attempts of a task, oldest first; the last is the current one."""
+    task = _task(run_id, node_id, query["map_index"])
+    attempts = list(core().store.reads.attempts(run_id, task.task_no))
+    if task.attempt and task.attempt not in {a["attempt"] for a in attempts}:
+        names = ("attempt", "state", "queued_at", "started_at", "finished_at", "worker", "error")
+        attempts.append({name: getattr(task, name) for name in names})
+    return {"items": attempts, "next_cursor": None}
+
+
+@routes.at(f"{_RUN}/events")
+@routes.query(EventsQuery)
+@routes.gives(200, FramePage)
+def list_events(query: Mapping[str, Any], run_id: UUID) -> Response:
+    """Return the frames of the socket, moves and log lines in one `seq` order.
+
+    `next_cursor` is the next `after`; it is null when the run has ended and nothing is left.
+    """
+    return jsonify(frames_after(_run(run_id), query["after"], query["limit"]))
+
+
+@routes.at(f"{_RUN}/logs")
+@routes.query(LogsQuery)
+@routes.gives(200, FramePage)
+def list_logs(query: Mapping[str, Any], run_id: UUID) -> Response:
+    """Return log lines only; `next_cursor` is the next `after`, also where this page is empty."""
+    page = lines_after(
+        _run(run_id), query["after"], query["limit"], level=query["level"], node_id=query["node"]
+    )
+    return jsonify(page)
+
+
+@routes.at(f"{_RUN}/artifacts")
+@routes.gives(200, ArtifactList)
+def list_artifacts(run_id: UUID) -> dict[str, Any]:
+    """List the files that a run left behind."""
+    _run(run_id)
+    return {"items": core().artifacts.list(run_id), "next_cursor": None}
+
+
+@routes.at(f"{_RUN}/artifacts/<string:name>")
+@routes.gives(200, {"type": "string", "format": "binary"}, content_type=_BYTES)
+def get_artifact(run_id: UUID, name: str) -> Response:
+    """Download a file. It is always an attachment: a browser must not run what a node wrote."""
+    _run(run_id)
+    artifact, data = core().artifacts.get(run_id, name)
+    plain = artifact.content_type.isascii() and artifact.content_type.isprintable()
+    answer = Response(data, content_type=artifact.content_type if plain else _BYTES)
+    answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(artifact.name)}"
+    answer.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    answer.headers["Cache-Control"] = "private, no-cache"
+    return answer

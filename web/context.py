@@ -1,0 +1,65 @@
+"""What a request reaches: the core, who asks, and what all requests of a process share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+from uuid import UUID
+
+from flask import current_app, g
+
+from orchestrator.bootstrap import Core
+
+_KEY = "zq"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who acts. `tenant_id` comes from the credential and from nowhere else."""
+
+    name: str
+    tenant_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """One process's web layer."""
+
+    core: Core
+    #: Room for sockets; a thread each.
+    sockets: threading.BoundedSemaphore
+    #: Room for requests that wait for their run to end.
+    waiters: threading.BoundedSemaphore
+    #: Told of each run this process has started.
+    run_started: Callable[[], None]
+    #: Told +1 and -1 as watchers come and go.
+    watching: Callable[[int], None]
+    #: Set when the process is asked to stop: sockets and waiting requests end early.
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+def keep(extensions: dict[str, object], shared: Shared) -> None:
+    """Put the shared part where requests of this application find it."""
+    extensions[_KEY] = shared
+
+
+def shared() -> Shared:
+    """Return what the requests of this process share."""
+    return cast("Shared", current_app.extensions[_KEY])
+
+
+def core() -> Core:
+    """Return the core."""
+    return shared().core
+
+
+def principal() -> Principal:
+    """Return who asks. The guard has set it before any route that is not public."""
+    return cast("Principal", g.principal)
+
+
+def tenant_id() -> UUID:
+    """Return the tenant of whoever asks."""
+    return principal().tenant_id

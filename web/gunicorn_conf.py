@@ -1,0 +1,138 @@
+"""How gunicorn runs the application: threads for requests and sockets, and deadlines for clients.
+
+Gunicorn's gthread gives a thread to every connection and every unfinished request, without an end;
+`DeadlineThreads` takes it back.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
+
+from orchestrator.settings import Settings
+from web import log_lines
+from web.context import Shared
+from web.strict_json import BODY_READ
+
+#: A request must have arrived whole within this time, seconds.
+REQUEST_S = 25.0
+#: A connection without a request is closed after this time, seconds.
+IDLE_S = 15
+#: What a stopping process gives its requests; sockets are closed at once.
+GRACE_S = 20
+
+
+class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
+    """gthread where a connection has a thread only once it talks, and not for ever."""
+
+    def init_process(self) -> None:
+        """Start the process."""
+        self._arriving: dict[socket.socket, float] = {}
+        super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Load the application, and learn when it has read a request."""
+        super().load_wsgi()
+        self._flask: Any = self.wsgi
+        self.wsgi: Any = self._call
+
+    def _call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        arrived = partial(self._arriving.pop, environ["gunicorn.socket"], None)
+        environ[BODY_READ] = arrived
+        if environ.get("CONTENT_LENGTH", "0") == "0" and "HTTP_TRANSFER_ENCODING" not in environ:
+            arrived()
+        answer: Iterable[bytes] = self._flask(environ, start_response)
+        return answer
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection; it gets a thread when its first byte is there."""
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        self.nr_conns += 1
+        conn = TConn(self.cfg, client, address, listener.getsockname())
+        conn.set_timeout()
+        self.pending_conns.append(conn)
+        self.poller.register(client, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def handle(self, conn: Any) -> Any:
+        """Serve one request of a connection."""
+        self._arriving[conn.sock] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            self._arriving.pop(conn.sock, None)
+
+    def notify(self) -> None:
+        """Once a second: end requests that have been arriving for too long."""
+        super().notify()
+        late = time.monotonic() - REQUEST_S
+        for client, since in list(self._arriving.items()):
+            if since < late and self._arriving.pop(client, 0.0):
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RD)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """On SIGTERM, tell sockets and waiting requests to end before the rest is waited for."""
+        for shared in self._flask.extensions.values():
+            if isinstance(shared, Shared):
+                shared.stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """Return gunicorn's settings."""
+    web = settings.web
+    return {
+        "bind": f"{web.host}:{web.port}",
+        "workers": web.processes,
+        "worker_class": DeadlineThreads,
+        "threads": web.threads + web.sockets,
+        "worker_connections": web.threads + web.sockets + _spare_files(),
+        "timeout": 30,
+        "graceful_timeout": GRACE_S,
+        "keepalive": IDLE_S,
+        "limit_request_line": 8190,
+        "limit_request_fields": 100,
+        "limit_request_field_size": 8190,
+        "logconfig_dict": log_lines.config(settings.log_level),
+        "control_socket_disable": True,
+        "proc_name": "zq-web",
+        "when_ready": announce,
+        "child_exit": bury,
+    }
+
+
+def _spare_files() -> int:
+    """Return how many idle connections a process may keep, by its limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+        soft = min(hard, 65_536)
+    return max(100, min(4000, soft // 2))
+
+
+def announce(server: Any) -> None:
+    """Print the address, which with port 0 nobody knows before."""
+    host, port = server.LISTENERS[0].getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"web: http://{shown}:{port}\n")
+    sys.stdout.flush()
+
+
+def bury(server: Any, worker: Any) -> None:
+    """Take a gone process out of the metrics that sum over the living."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        GunicornInternalPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)

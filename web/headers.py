@@ -1,0 +1,56 @@
+"""What every answer carries: a request id, security headers, and how long it may be kept."""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+from flask import Flask, Response, g, request
+
+from orchestrator.errors import BadRequest
+from orchestrator.models.problem import Problem
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+def install(app: Flask) -> None:
+    """Name every request and dress every answer of the application. Goes before the guard."""
+
+    @app.before_request
+    def name() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _SANE_ID.match(given) else uuid4().hex
+
+    @app.after_request
+    def dress(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        for header, value in _ALWAYS.items():
+            response.headers.setdefault(header, value)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+def refuse_nul(app: Flask) -> None:
+    """Refuse NUL in paths and queries, which Postgres cannot take. Goes after the guard."""
+
+    @app.before_request
+    def check() -> None:
+        named = [("path", request.path), *request.args.items(multi=True)]
+        for where, text in named:
+            if "\0" in text or "\0" in where:
+                message = "NUL (%00) cannot be part of a request; remove it"
+                raise BadRequest(
+                    message, problems=[Problem(where.replace("\0", "?"), "nul", message)]
+                )
+
+
+def conditional(answer: Response) -> Response:
+    """Return the answer, as 304 where the client has this ETag already."""
+    answer.make_conditional(request)
+    return answer

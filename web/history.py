@@ -1,0 +1,45 @@
+"""A run's events as clients page through them: frames in `seq` order, and log lines among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.models.event import Kind
+from orchestrator.models.run import Run
+from web.context import core
+from web.schemas import LEVELS
+
+_PAGE = 1000
+#: Pages that one request for log lines looks through; then the client asks on.
+_PAGES = 10
+
+
+def frames_after(run: Run, after: int, limit: int) -> dict[str, Any]:
+    """Return up to `limit` frames with `seq > after`, and where to go on."""
+    events = core().store.reads.events(run.id, after=after, limit=limit)
+    last = events[-1].seq if events else after
+    return {"items": [event.frame() for event in events], "next_cursor": _next(run, last)}
+
+
+def lines_after(
+    run: Run, after: int, limit: int, *, level: str, node_id: str | None
+) -> dict[str, Any]:
+    """Return up to `limit` log lines that are at least as grave as `level`, and where to go on."""
+    grave, items, last = LEVELS[LEVELS.index(level) :], list[dict[str, Any]](), after
+    for _ in range(_PAGES):
+        events = core().store.reads.events(run.id, after=last, limit=_PAGE)
+        for event in events:
+            last = event.seq
+            fits = event.kind is Kind.LOG and node_id in (None, event.node_id)
+            if fits and (level == LEVELS[0] or event.level in grave):
+                items.append(event.frame())
+                if len(items) == limit:
+                    return {"items": items, "next_cursor": _next(run, last)}
+        if len(events) < _PAGE:
+            break
+    return {"items": items, "next_cursor": _next(run, last)}
+
+
+def _next(run: Run, last: int) -> int | None:
+    """Return the next `after`; None when the run had ended before and nothing can follow."""
+    return None if run.state.ended and last >= run.seq else last

@@ -1,0 +1,31 @@
+"""/metrics: requests by route, watchers, and runs started here. Labels are bounded, never an id."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from flask import Flask
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_flask_exporter import PrometheusMetrics
+from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
+
+
+def install(app: Flask) -> tuple[Callable[[], None], Callable[[int], None]]:
+    """Export the metrics of an application; return (a run started here, watchers changed by).
+
+    With several processes, PROMETHEUS_MULTIPROC_DIR must be set before Python starts: then each
+    scrape sums over all of them. Each application has a registry of its own.
+    """
+    many = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+    registry = CollectorRegistry()
+    kind = GunicornInternalPrometheusMetrics if many else PrometheusMetrics
+    kind(app, group_by="url_rule", defaults_prefix="zq", registry=registry)
+    runs = Counter("zq_runs_started_total", "Runs this API has started", registry=registry)
+    watchers = Gauge(
+        "zq_stream_clients",
+        "Sockets that follow a run",
+        registry=registry,
+        multiprocess_mode="livesum",
+    )
+    return runs.inc, watchers.inc

@@ -1,0 +1,69 @@
+"""`python -m web.serve [--only sockets]`: the API and its sockets under gunicorn, on one port."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from orchestrator.errors import ZQError
+from orchestrator.settings import Settings
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Gunicorn, told what to do by our settings instead of its own files and flags."""
+
+    def __init__(self, options: dict[str, Any], make: Callable[[], Any]) -> None:
+        self._options = options
+        self._make = make
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Give gunicorn its settings."""
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Build the application; called in each process after its fork."""
+        return self._make()
+
+
+def serve(settings: Settings, only: str) -> None:
+    """Serve until SIGTERM. It does not return: gunicorn ends the process."""
+    folder = None
+    if settings.web.processes > 1:
+        # Must be set before prometheus_client is imported, which decides there how it counts.
+        folder = tempfile.mkdtemp(prefix="zq-metrics-")
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    from web.gunicorn_conf import options
+    from web.wsgi import make_app
+
+    master = os.getpid()
+    try:
+        Server(options(settings), lambda: make_app(only)).run()  # type: ignore[arg-type]
+    finally:
+        if folder and os.getpid() == master:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Read the command line and the settings, and serve."""
+    parser = argparse.ArgumentParser(prog="python -m web.serve", description=__doc__)
+    parser.add_argument("--only", choices=["all", "sockets"], default="all")
+    arguments = parser.parse_args()
+    from orchestrator.settings import load
+
+    try:
+        serve(load(), arguments.only)
+    except ZQError as error:
+        sys.exit(f"zq web: {error.detail}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The answer to a request that started a run, at once or when the run has ended."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from flask import Response, jsonify
+
+from orchestrator.errors import StoreUnavailable
+from orchestrator.models.run import Run
+from web.context import Shared, shared, tenant_id
+from web.schemas import RunSchema
+
+#: A bell may get lost: the record is looked at this often, seconds.
+_LOOK_S = 1.0
+
+
+def started(run_id: UUID, *, new: bool, wait_s: int) -> Response:
+    """Return 202 with the run, and where to find it.
+
+    `wait_s` is a wish: with too many waiting already, or Postgres away, it answers at once.
+    """
+    web = shared()
+    if new:
+        web.run_started()
+    run = web.core.engine.run(tenant_id(), run_id)
+    if wait_s and not run.state.ended and web.waiters.acquire(blocking=False):
+        try:
+            run = _wait(web, run, wait_s)
+        finally:
+            web.waiters.release()
+    answer = jsonify(RunSchema().dump(run))
+    answer.status_code = 202
+    answer.headers["Location"] = f"/api/v1/runs/{run.id}"
+    return answer
+
+
+def _wait(web: Shared, run: Run, wait_s: float) -> Run:
+    deadline = time.monotonic() + wait_s
+    with web.core.channel.subscribe(run.id) as heard, suppress(StoreUnavailable):
+        while True:
+            run = web.core.engine.run(run.tenant_id, run.id)
+            frames: list[dict[str, Any]] | None = []
+            while frames is not None and not any(f.get("kind") == "run" for f in frames):
+                left_s = deadline - time.monotonic()
+                if run.state.ended or left_s <= 0 or web.stopping.is_set():
+                    return run
+                frames = heard.get(min(left_s, _LOOK_S))
+    return run

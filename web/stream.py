@@ -1,0 +1,190 @@
+"""WS /runs/{id}/stream?after=: every event of a run once, in `seq` order, then a close.
+
+The record is the truth; the channel only saves reading it. Before the upgrade: 401 without a key,
+403 for a foreign Origin, 400 for a bad `after`, 503 when no socket is free. After it, close codes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, g, request
+from flask_sock import Sock
+
+from orchestrator.errors import BadRequest, NotFound, ServiceUnavailable, StoreUnavailable
+from orchestrator.models.problem import Problem
+from orchestrator.models.run import ENDS
+from orchestrator.ports.live import Subscription
+from web.context import Shared, shared, tenant_id
+from web.fields import MAX_SEQ
+from web.socket_line import Line, LineLost, TooSlow
+
+NORMAL, RESTARTING, TRY_LATER, FLOODED = 1000, 1012, 1013, 1008
+BAD_AFTER, NO_SUCH_RUN, TOO_SLOW = 4400, 4404, 4408
+#: The record is read this often while nothing is heard, seconds.
+QUIET_S = 1.0
+#: Quiet rounds until the run itself is looked at: its end may have been dropped by retention.
+_ROUNDS = 5
+#: How long a socket outlives the record, seconds.
+_PATIENCE_S = 30.0
+_PAGE = 1000
+
+routes = Blueprint("stream", __name__)
+sock = Sock()
+
+
+@routes.before_request
+def admit() -> None:
+    """Check the request and take a socket's slot, so that watchers never starve the API."""
+    if request.headers.get("Upgrade", "").lower() != "websocket" or request.method != "GET":
+        return
+    g.after = _after(request.args.get("after", "0"))
+    _check_handshake()
+    # Messages are small and flow one way: compression would cost more memory than it saves.
+    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+    request.prom_do_not_track = True  # type: ignore[attr-defined]
+    web = shared()
+    if web.stopping.is_set() or not web.sockets.acquire(blocking=False):
+        raise ServiceUnavailable("no socket is free just now; try again in a moment")
+    g.slot = web.sockets
+
+
+@routes.teardown_request
+def leave(_: BaseException | None) -> None:
+    """Give the slot back, however the request ended."""
+    slot = g.pop("slot", None)
+    if slot is not None:
+        slot.release()
+
+
+def _after(text: str) -> int:
+    unknown = set(request.args) - {"after"}
+    if unknown or not (text.isascii() and text.isdigit() and len(text) < 17):
+        path = min(unknown, default="after")[:100]
+        message = "give ?after= the `seq` of the last event you have, 0 or more, and nothing else"
+        raise BadRequest(message, problems=[Problem(path, "bad_value", message)])
+    return min(int(text), MAX_SEQ)
+
+
+def _check_handshake() -> None:
+    try:
+        nonce = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != 16 or request.headers.get("Sec-WebSocket-Version") != "13":
+        raise BadRequest("the handshake needs Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key")
+
+
+@sock.route("/runs/<uuid:run_id>/stream", bp=routes)  # type: ignore[untyped-decorator]
+def run_stream(ws: Any, run_id: UUID) -> None:
+    """Follow a run from `after` to its end."""
+    web = shared()
+    line = Line(ws)
+    web.watching(1)
+    try:
+        code, reason = Follower(web, line, run_id, g.after).follow(tenant_id())
+        line.close(code, reason)
+    except TooSlow:
+        line.close(TOO_SLOW, "too slow: resume with after", hurry=True)
+    except LineLost:
+        line.drop()
+    finally:
+        web.watching(-1)
+
+
+class Follower:
+    """One watcher of one run. `at` is the last `seq` it was sent."""
+
+    def __init__(self, web: Shared, line: Line, run_id: UUID, after: int) -> None:
+        self._web = web
+        self._reads = web.core.store.reads
+        self._line = line
+        self._run_id = run_id
+        self.at = after
+        self._ended = False
+        self._away_since: float | None = None
+
+    def follow(self, tenant_id: UUID) -> tuple[int, str]:
+        """Send until there is a reason to close; return it as (code, reason)."""
+        try:
+            run = self._web.core.engine.run(tenant_id, self._run_id)
+        except NotFound:
+            return NO_SUCH_RUN, "no such run"
+        except StoreUnavailable:
+            return TRY_LATER, "the record is away: resume with after"
+        if self.at > run.seq:
+            self._ended = run.state.ended
+            if not self._ended:
+                return BAD_AFTER, "after is beyond the run's last event"
+        with self._web.core.channel.subscribe(self._run_id) as heard:
+            self._read_on()
+            quiet = 0
+            while not self._ended:
+                if self._line.flooded:
+                    return FLOODED, "this socket only sends: do not write to it"
+                if self._web.stopping.is_set():
+                    return RESTARTING, "stopping: resume with after"
+                if self._away_since and time.monotonic() - self._away_since > _PATIENCE_S:
+                    return TRY_LATER, "the record is away: resume with after"
+                before = self.at
+                self._listen(heard)
+                quiet = 0 if self.at > before else quiet + 1
+                if quiet >= _ROUNDS:
+                    quiet = 0
+                    self._look_at_run(tenant_id)
+        return NORMAL, "the run has ended"
+
+    def _listen(self, heard: Subscription) -> None:
+        frames = heard.get(QUIET_S)
+        self._line.check()
+        if frames is None or heard.overflowed or self._away_since:
+            self._read_on()
+            return
+        fresh = [f for f in frames if f["seq"] > self.at]
+        if not fresh:
+            return
+        if [f["seq"] for f in fresh] == list(range(self.at + 1, self.at + 1 + len(fresh))):
+            self._send(fresh)
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Send what the record has after `at`, with one gap where retention has dropped rows."""
+        try:
+            while not self._ended:
+                events = self._reads.events(self._run_id, after=self.at, limit=_PAGE)
+                if not events:
+                    break
+                self._bridge(events[0].seq - 1)
+                self._send([event.frame() for event in events])
+            self._away_since = None
+        except StoreUnavailable:
+            self._away_since = self._away_since or time.monotonic()
+
+    def _look_at_run(self, tenant_id: UUID) -> None:
+        """Notice an end, or a history, that has no rows any more."""
+        try:
+            run = self._web.core.engine.run(tenant_id, self._run_id)
+        except NotFound:
+            self._ended = True
+            return
+        except StoreUnavailable:
+            return
+        self._read_on()
+        if run.state.ended and not self._ended and self._away_since is None:
+            self._bridge(run.seq)
+            self._ended = True
+
+    def _bridge(self, upto: int) -> None:
+        if upto > self.at:
+            self._line.send([{"kind": "gap", "from": self.at + 1, "to": upto}])
+            self.at = upto
+
+    def _send(self, frames: list[dict[str, Any]]) -> None:
+        self._line.send(frames)
+        self.at = frames[-1]["seq"]
+        self._ended = any(f["kind"] == "run" and f.get("state") in ENDS for f in frames)

@@ -1,0 +1,181 @@
+"""The one way a request body becomes JSON: everything doubtful is refused, with its place.
+
+What passes can be stored: no NUL, no lone surrogate, no number that Postgres or a browser changes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from flask import Request
+
+from orchestrator.errors import BadRequest, TooLarge, UnsupportedMedia
+from orchestrator.models.problem import Problem
+
+MAX_DEPTH = 64
+#: Beyond this, JavaScript and float8 change an integer without a word.
+MAX_INT = 2**53
+#: Where the server leaves a function to call when the body has been read.
+BODY_READ = "zq.body_read"
+_BOM = b"\xef\xbb\xbf"
+
+
+class _Refused(Exception):
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+
+
+def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
+    """Return the body, which must be one JSON object.
+
+    UnsupportedMedia (415), TooLarge (413), BadRequest (400) with the problem. With `optional`, no
+    body at all is an empty object.
+    """
+    if (
+        optional
+        and not request.content_type
+        and not request.content_length
+        and not _chunked(request)
+    ):
+        return {}
+    _check_media(request)
+    raw = _body(request)
+    if not raw:
+        raise _bad("empty", "the body is empty; send a JSON object")
+    value = parse(raw)
+    if not isinstance(value, dict):
+        raise _bad("not_an_object", f"the body is {_kind(value)}; send a JSON object, as in {{…}}")
+    return value
+
+
+def parse(raw: bytes) -> Any:
+    """Return the value of a JSON text in UTF-8. BadRequest for all that is not plain JSON."""
+    if raw.startswith(_BOM):
+        raise _bad("bom", "the body starts with a byte order mark; send plain UTF-8")
+    try:
+        # orjson refuses bad UTF-8, lone surrogates, NaN and endless nesting before any recursion.
+        orjson.loads(raw)
+        value = json.loads(
+            raw,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_number,
+            parse_constant=_constant,
+        )
+    except _Refused as refused:
+        raise _bad(refused.code, refused.message) from None
+    except RecursionError:
+        raise _bad("too_deep", f"nested deeper than {MAX_DEPTH} levels; flatten it") from None
+    except ValueError as error:
+        raise _malformed(raw, error) from None
+    _check_values(value, nul=b"\\u0000" in raw)
+    return value
+
+
+def _chunked(request: Request) -> bool:
+    return "transfer-encoding" in request.headers
+
+
+def _check_media(request: Request) -> None:
+    if request.mimetype != "application/json":
+        given = request.mimetype or "missing"
+        raise UnsupportedMedia(f"the Content-Type is {given[:100]}; send application/json")
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if charset not in {"utf-8", "utf8"}:
+        raise UnsupportedMedia(f"the charset is {charset[:40]}; send UTF-8")
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMedia(f"the Content-Encoding is {encoding[:40]}; send it uncompressed")
+
+
+def _body(request: Request) -> bytes:
+    limit = request.max_content_length
+    if limit is not None and (request.content_length or 0) > limit:
+        raise TooLarge(f"the body is larger than {limit} bytes; send less")
+    raw = request.get_data(cache=False)
+    arrived = request.environ.get(BODY_READ)
+    if arrived is not None:
+        arrived()
+    return raw
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        again = next(key for key, count in counts.items() if count > 1)
+        raise _Refused("duplicate_key", f"the key {again[:100]!r} is given twice; keep one")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > MAX_INT:
+        raise _Refused(
+            "integer_too_large",
+            f"the integer {text[:24]} is beyond ±2^53; send it as a string",
+        )
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Refused("not_finite", f"the number {text[:24]} is too large for a double")
+    return value
+
+
+def _constant(text: str) -> float:
+    raise _Refused("not_finite", f"{text} is no JSON number; leave it out or send null")
+
+
+def _malformed(raw: bytes, error: ValueError) -> BadRequest:
+    for word in (b"NaN", b"Infinity"):
+        if word in raw and not isinstance(error, UnicodeDecodeError):
+            return _bad("malformed", f"the body is no JSON ({error}); JSON has no {word.decode()}")
+    return _bad("malformed", f"the body is no JSON: {str(error)[:200]}")
+
+
+def _check_values(value: Any, *, nul: bool) -> None:
+    """Refuse nesting beyond MAX_DEPTH, and NUL in a key or string where the text may hold one."""
+    level = [("", value)]
+    for _ in range(MAX_DEPTH + 1):
+        if nul:
+            _refuse_nul(level)
+        level = [child for path, inner in level for child in _children(path, inner)]
+        if not level:
+            return
+    path = level[0][0]
+    raise _bad("too_deep", f"nested deeper than {MAX_DEPTH} levels; flatten it", path[:200])
+
+
+def _children(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield f"{path}.{key[:64]}" if path else key[:64], inner
+    elif isinstance(value, list):
+        for no, inner in enumerate(value):
+            yield f"{path}[{no}]", inner
+
+
+def _refuse_nul(level: list[tuple[str, Any]]) -> None:
+    for path, value in level:
+        keys = value if isinstance(value, dict) else ()
+        if (isinstance(value, str) and "\0" in value) or any("\0" in key for key in keys):
+            raise _bad("nul", "NUL (\\u0000) cannot be stored; remove it", path.replace("\0", "?"))
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    names = {list: "a list", str: "a string", bool: "a boolean"}
+    return names.get(type(value), "a number")
+
+
+def _bad(code: str, message: str, path: str = "") -> BadRequest:
+    return BadRequest(message, problems=[Problem(path, code, message)])

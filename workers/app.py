@@ -1,0 +1,22 @@
+"""The Celery application of the fleet: `celery -A workers.app worker` and `... flower`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import signals
+
+from orchestrator import bootstrap, settings
+from orchestrator.ports.dispatch import FINISH_QUEUE
+from workers import messages, presence
+
+_settings = settings.load()
+app = bootstrap.celery(_settings)
+messages.register(app, _settings)
+presence.register(app, _settings)
+
+
+@signals.celeryd_after_setup.connect
+def _also_finish(sender: Any, instance: Any, **_: Any) -> None:
+    """Whatever queues a worker was given, it consumes the chord bodies too."""
+    instance.app.amqp.queues.select_add(FINISH_QUEUE)

@@ -1,0 +1,105 @@
+"""Node types at work: type -> handler, and the one way to call a handler.
+
+A handler takes its filled config and a Context and returns an Outcome; it never touches the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from orchestrator.models import expression
+from orchestrator.models.node_type import CATALOGUE, expression_fields
+from orchestrator.models.task import Failure, Outcome, TaskError, Value, Wait
+from workers.handlers import branch, failure, http, noop, python, transform, wait
+from workers.handlers.context import Context, StopRequested, TaskArtifacts
+from workers.handlers.output import BadValue, plain
+
+__all__ = [
+    "HANDLERS",
+    "Context",
+    "Handler",
+    "StopRequested",
+    "TaskArtifacts",
+    "fill_config",
+    "run_handler",
+]
+
+Handler = Callable[[Mapping[str, Any], Context], Outcome]
+Place = tuple[str | int, ...]
+
+HANDLERS: Mapping[str, Handler] = MappingProxyType(
+    {
+        "noop": noop.run,
+        "wait": wait.run,
+        "http": http.run,
+        "transform": transform.run,
+        "branch": branch.run,
+        "python": python.run,
+    }
+)
+
+
+def fill_config(type_: str, config: Mapping[str, Any], scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `config` with every `{{ }}` replaced; fields of bare CEL stay as they are.
+
+    The handler evaluates those itself, from `context.scope`. ExpressionError on the first failure.
+    """
+    kind = CATALOGUE.get(type_)
+    found = expression_fields(dict(config), kind.config_schema) if kind else []
+    bare = {path for path, _ in found}
+    if not bare:
+        return {key: expression.fill(value, scope) for key, value in config.items()}
+    filled: dict[str, Any] = _fill_around(dict(config), (), bare, scope)
+    return filled
+
+
+def _fill_around(value: Any, at: Place, bare: set[Place], scope: Mapping[str, Any]) -> Any:
+    if at in bare:
+        return value
+    if isinstance(value, dict):
+        return {k: _fill_around(v, (*at, k), bare, scope) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill_around(item, (*at, no), bare, scope) for no, item in enumerate(value)]
+    return expression.fill(value, scope)
+
+
+def run_handler(type_: str, config: Mapping[str, Any], context: Context) -> Outcome:
+    """Do a node's work and say how it ended; whatever it raised is a Failure.
+
+    Only `cancelled` and `lost` (StopRequested) and KeyboardInterrupt come out as exceptions.
+    An output or memo that is no plain JSON is the failure `bad_output`.
+    """
+    try:
+        try:
+            handler = HANDLERS.get(type_)
+            if handler is None:
+                return _refused("unknown_type", f"this worker has no handler for type {type_!r}")
+            return _checked(handler(config, context))
+        except (StopRequested, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            # A `finally` of the handler may have failed because it was being stopped.
+            if stop := failure.stop_behind(error):
+                raise stop from None
+            return failure.of(error)
+    except StopRequested as stop:
+        if stop.reason != "timeout":
+            raise
+        return failure.timed_out(stop)
+
+
+def _checked(outcome: Outcome) -> Outcome:
+    try:
+        if isinstance(outcome, Value):
+            return Value(output=plain(outcome.output))
+        if isinstance(outcome, Wait):
+            return Wait(seconds=outcome.seconds, memo=plain(dict(outcome.memo)))
+    except BadValue as bad:
+        return _refused("bad_output", str(bad))
+    return outcome
+
+
+def _refused(code: str, message: str) -> Failure:
+    return Failure(error=TaskError(code=code, message=message), retryable=False)

@@ -1,0 +1,81 @@
+"""What can go wrong around an HTTP request, as error codes; and what of a URL may be shown."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from orchestrator.errors import HandlerError
+from workers.handlers.context import Context, StopRequested
+
+
+def checked_url(text: str) -> httpx.URL:
+    """Return a URL that may be called: http or https, with a host, without user or password.
+
+    HandlerError `bad_url` otherwise.
+    """
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        raise _bad_url(f"cannot be read: {error}") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise _bad_url(f"needs to start with http:// or https:// and a host, not {text[:40]!r}")
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise _bad_url(f"has port {url.port}; ports are 1 to 65535")
+    if url.userinfo:
+        raise _bad_url("must not hold a user or password; use the Authorization header")
+    return url
+
+
+def _bad_url(why: str) -> HandlerError:
+    return HandlerError("bad_url", f"the URL {why}", retryable=False)
+
+
+def shown(request: httpx.Request) -> str:
+    """Return method and URL without the query, which may hold secrets."""
+    url = request.url.copy_with(query=None, fragment=None)
+    return f"{request.method} {str(url)[:300]}"
+
+
+@contextmanager
+def named(request: httpx.Request, context: Context) -> Iterator[None]:
+    """Turn what httpx raises in the block into a HandlerError with a code of ours.
+
+    A time limit that ends together with the attempt is the attempt's own timeout.
+    """
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        if context.remaining_s() < 0.05:
+            raise StopRequested("timeout") from error
+        raise _error("timeout", request, "no answer in time") from error
+    except httpx.ConnectError as error:
+        raise _connect_error(error, request) from error
+    except httpx.DecodingError as error:
+        raise _error("bad_response", request, f"the answer cannot be decoded: {error}") from error
+    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
+        raise _error("bad_request", request, str(error), retryable=False) from error
+    except httpx.TransportError as error:
+        told = str(error) or "the connection broke"
+        raise _error("connection_lost", request, told) from error
+
+
+def _connect_error(error: httpx.ConnectError, request: httpx.Request) -> HandlerError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _error("tls_error", request, str(cause), retryable=False)
+        if isinstance(cause, ssl.SSLError):
+            return _error("tls_error", request, str(cause))
+        if isinstance(cause, socket.gaierror):
+            return _error("dns_error", request, f"{request.url.host} has no address: {cause}")
+        cause = cause.__cause__ or cause.__context__
+    return _error("connect_error", request, str(error))
+
+
+def _error(code: str, request: httpx.Request, why: str, *, retryable: bool = True) -> HandlerError:
+    return HandlerError(code, f"{shown(request)}: {why[:500]}", retryable=retryable)

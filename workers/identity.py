@@ -1,0 +1,52 @@
+"""Who this worker is: one incarnation from the start of the Celery process to its end.
+
+The id is made before the pool forks, so that main and children carry the same one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+#: How a supervisor tells the Celery process it starts who it is. Not settings: nobody sets them.
+INCARNATION = "_ZQ_INCARNATION"
+DESK = "_ZQ_DESK"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """One incarnation of a worker. `desk` is a folder that only its processes share."""
+
+    id: UUID
+    name: str
+    host: str
+    desk: Path
+
+
+def identity() -> Identity:
+    """Return the identity that a supervisor gave this process, or make one and keep it."""
+    if INCARNATION not in os.environ:
+        os.environ[INCARNATION] = str(uuid4())
+        os.environ[DESK] = tempfile.mkdtemp(prefix="zq-worker-")
+    worker_id = UUID(os.environ[INCARNATION])
+    host = socket.gethostname()
+    return Identity(
+        id=worker_id, name=f"{host}-{str(worker_id)[:8]}", host=host, desk=Path(os.environ[DESK])
+    )
+
+
+def fresh(environment: dict[str, str]) -> Identity:
+    """Make a new incarnation and put it into the environment of a Celery process to be started."""
+    environment[INCARNATION] = str(uuid4())
+    environment[DESK] = tempfile.mkdtemp(prefix="zq-worker-")
+    worker_id, host = UUID(environment[INCARNATION]), socket.gethostname()
+    return Identity(
+        id=worker_id,
+        name=f"{host}-{str(worker_id)[:8]}",
+        host=host,
+        desk=Path(environment[DESK]),
+    )

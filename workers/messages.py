@@ -1,0 +1,83 @@
+"""The Celery messages: thin, and they raise nothing but Ignore. Celery calls them tasks; ours are
+rows in Postgres."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from celery import Celery
+from celery.exceptions import Ignore
+
+from orchestrator import bootstrap
+from orchestrator.errors import StoreUnavailable
+from orchestrator.ports.dispatch import EXECUTE, FINISH_RUN
+from orchestrator.settings import Settings
+from workers.identity import identity
+
+if TYPE_CHECKING:
+    from workers.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+class Child:
+    """What one pool child builds when its first message comes, after the fork."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self._settings = settings
+        self._app = app
+        self._pid = 0
+        self._core: bootstrap.Core
+        self._runtime: Runtime
+
+    def _ready(self) -> None:
+        if self._pid == os.getpid():
+            return
+        # Handlers and their libraries are imported where they are used: not in the pool's parent.
+        from workers.functions import load_functions
+        from workers.runtime import Runtime
+
+        load_functions(self._settings.worker.modules)
+        self._core = bootstrap.build(self._settings, pool_size=2, celery=self._app)
+        self._runtime = Runtime(self._core, identity())
+        self._pid = os.getpid()
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of this process."""
+        self._ready()
+        return self._runtime
+
+    @property
+    def core(self) -> bootstrap.Core:
+        """The core of this process."""
+        self._ready()
+        return self._core
+
+
+def register(app: Celery, settings: Settings) -> None:
+    """Define the messages on an application."""
+    child = Child(settings, app)
+
+    @app.task(name=EXECUTE, ignore_result=True)
+    def execute(run_id: str, wanted: list[list[int]]) -> None:
+        """Work on attempts `[[task_no, attempt], ...]` of a run, unless others have them."""
+        try:
+            won = child.runtime.execute(UUID(run_id), [(no, attempt) for no, attempt in wanted])
+        except StoreUnavailable as error:
+            log.warning("run %s: not claimed, will be announced again: %s", run_id, error)
+            won = False
+        if not won:
+            raise Ignore
+
+    @app.task(name=FINISH_RUN, ignore_result=True)
+    def finish_run(run_id: str) -> None:
+        """The chord's body: end the run if all its tasks have ended."""
+        try:
+            child.core.engine.finish_run(UUID(run_id))
+        except StoreUnavailable as error:
+            log.warning("run %s: upkeep will end it: %s", run_id, error)
+            raise Ignore from error

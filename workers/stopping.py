@@ -1,0 +1,72 @@
+"""How a running handler is asked to stop: its own alarm at the deadline, or a note on the desk.
+
+A signal carries no words, so the supervisor leaves a note that names the attempt, then signals; a
+child that has moved on to another attempt finds that the note is not for it.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from uuid import UUID
+
+from orchestrator.models.task import Claim
+from workers.handlers import StopRequested
+
+STOP_SIGNAL = signal.SIGUSR2
+#: A handler may swallow the first exception; the alarm rings again each second until it is out.
+_AGAIN_S = 1.0
+
+
+def note(desk: Path, pid: int) -> Path:
+    """Return where the note for a child is left."""
+    return desk / f"stop-{pid}"
+
+
+def leave_note(desk: Path, pid: int, claim: Claim, reason: str) -> None:
+    """Name the attempt that must stop, and why; the caller then sends STOP_SIGNAL."""
+    path = note(desk, pid)
+    draft = path.with_suffix(".new")
+    draft.write_text(f"{claim.claim_id} {claim.task_no} {claim.attempt} {reason}")
+    draft.replace(path)
+
+
+class StopSwitch:
+    """Turns signals into StopRequested, but only while a handler is at work."""
+
+    def __init__(self, desk: Path, pid: int) -> None:
+        self._note = note(desk, pid)
+        self._current: tuple[UUID, int, int] | None = None
+
+    def install(self) -> None:
+        """Take the two signals; the main thread of a pool child calls it once."""
+        signal.signal(STOP_SIGNAL, self._noted)
+        signal.signal(signal.SIGALRM, self._rang)
+
+    @contextmanager
+    def watching(self, claim: Claim, timeout_s: float) -> Iterator[None]:
+        """Let StopRequested be raised inside the block: at the timeout, or when a note says so."""
+        self._current = (claim.claim_id, claim.task_no, claim.attempt)
+        signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001), _AGAIN_S)
+        try:
+            yield
+        finally:
+            self._current = None
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _rang(self, _number: int, _frame: FrameType | None) -> None:
+        if self._current is not None:
+            raise StopRequested("timeout")
+
+    def _noted(self, _number: int, _frame: FrameType | None) -> None:
+        if self._current is None:
+            return
+        try:
+            claim_id, task_no, attempt, reason = self._note.read_text().split()
+        except (OSError, ValueError):
+            return
+        if (UUID(claim_id), int(task_no), int(attempt)) == self._current:
+            raise StopRequested(reason)

@@ -1,0 +1,150 @@
+"""`zq worker`: keeps one Celery worker alive, beats for it, and ends it in order.
+
+The worker is a process of its own, so that its hang, crash or kill -9 cannot take the beats along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import FrameType
+
+from orchestrator import bootstrap, settings
+from orchestrator.settings import Settings
+from workers.identity import fresh
+from workers.linux import die_with_parent
+from workers.presence import PULSE_FD
+from workers.watch import Watch
+
+log = logging.getLogger("zq.worker")
+
+#: Seconds a warm stop may take; what still runs then is lost and will be retried elsewhere.
+_WARM_STOP_S = 20.0
+_LONGEST_PAUSE_S = 30.0
+#: A worker that lived this long was healthy: the next pause is short again.
+_HEALTHY_S = 60.0
+
+
+class Supervisor:
+    """Starts the worker again whenever it ends, until it is told to stop."""
+
+    def __init__(self, configured: Settings) -> None:
+        self._settings = configured
+        self._core = bootstrap.build(configured, pool_size=2)
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watch: Watch | None = None
+
+    def run(self) -> None:
+        """Return when a SIGTERM or SIGINT has ended the worker."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_stop)
+        self._serve_health()
+        pause_s = 1.0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            self._once()
+            if self._stop.is_set():
+                break
+            pause_s = 1.0 if time.monotonic() - began > _HEALTHY_S else pause_s
+            log.warning("the worker ended; it starts again in %g s", pause_s)
+            self._stop.wait(pause_s)
+            pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+        self._core.store.close()
+
+    def _once(self) -> None:
+        environment = dict(os.environ)
+        me = fresh(environment)
+        reading, writing = os.pipe()
+        environment[PULSE_FD] = str(writing)
+        worker = self._settings.worker
+        command = [
+            sys.executable, "-m", "celery", "-A", "workers.app", "worker",
+            "--concurrency", str(worker.slots), "--queues", worker.queues,
+            "--hostname", f"{me.name}@%h", "--loglevel", self._settings.log_level,
+            "--without-gossip", "--without-mingle", "--without-heartbeat",
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            pass_fds=(writing,),
+            # A group of its own: Ctrl-C reaches us first, and we end it in order.
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+        )
+        os.close(writing)
+        try:
+            self._watch = Watch(self._core, me, self._process.pid, reading)
+            self._watch.run()
+        finally:
+            os.close(reading)
+            self._end(self._process)
+
+    def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+        if self._process is not None:
+            # One SIGTERM is Celery's warm shutdown; a second would be a cold one.
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            signal.signal(signal.SIGALRM, self._out_of_patience)
+            signal.alarm(int(_WARM_STOP_S))
+
+    def _out_of_patience(self, _number: int, _frame: FrameType | None) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            process.wait(timeout=_WARM_STOP_S if self._stop.is_set() else 2.0)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _serve_health(self) -> None:
+        if self._settings.worker.health_port == 0:
+            return
+        address = (self._settings.web.host, self._settings.worker.health_port)
+        server = ThreadingHTTPServer(address, self._page())
+        threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+
+    def _page(self) -> type[BaseHTTPRequestHandler]:
+        supervisor = self
+
+        class Page(BaseHTTPRequestHandler):
+            """200 while the last beat is younger than the lease, else 503."""
+
+            def do_GET(self) -> None:
+                beaten_at = supervisor._watch and supervisor._watch.beaten_at
+                age_s = time.monotonic() - beaten_at if beaten_at else float("inf")
+                alive = age_s < supervisor._settings.worker.lease_s
+                body = f'{{"alive": {str(alive).lower()}}}'.encode()
+                self.send_response(200 if alive else 503)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Health checks are not worth a log line."""
+
+        return Page
+
+
+def main() -> None:
+    """Run `python -m workers.supervisor`."""
+    configured = settings.load()
+    logging.basicConfig(level=configured.log_level, format="%(levelname)s %(name)s: %(message)s")
+    Supervisor(configured).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Beats for a worker and watches over its children, from outside the worker's own process.
+
+Three rules: no beat while the main loop is silent; a child that dies gives its attempts up at once;
+an attempt that must stop is asked first, then killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+
+from orchestrator import __version__, bootstrap, settings
+from orchestrator.errors import StoreUnavailable
+from orchestrator.ports.store import Beat, Held, Pulse
+from workers.identity import Identity, identity
+from workers.stopping import STOP_SIGNAL, leave_note
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.25
+#: Seconds of silence of the worker's main loop after which it is no sign of life any more.
+_SILENCE_S = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """An attempt that was asked to stop, and when."""
+
+    at: float
+    reason: str
+
+
+class Watch:
+    """Watches one incarnation of a worker until it is gone."""
+
+    def __init__(self, core: bootstrap.Core, me: Identity, main_pid: int, pulse_fd: int) -> None:
+        self._core = core
+        self._me = me
+        self._settings = core.settings.worker
+        self._main = psutil.Process(main_pid)
+        self._pulse_fd = pulse_fd
+        self._children: set[int] = set()
+        self._card: dict[str, Any] | None = None
+        self._asked: dict[tuple[UUID, int, int], _Asked] = {}
+        self._last_pulse = self._last_good = time.monotonic()
+        self._next_beat = 0.0
+        #: When the last beat reached the record; the health page shows its age.
+        self.beaten_at: float | None = None
+
+    def run(self, stop: threading.Event | None = None) -> None:
+        """Return when the worker's main process is gone, or was made to go."""
+        while not self._gone():
+            self._look()
+            if time.monotonic() >= self._next_beat and not self._beat():
+                self._kill_worker()
+                break
+        self._farewell()
+
+    def _gone(self) -> bool:
+        """Read pulses for a moment; True when the worker's main process has ended."""
+        ready, _, _ = select.select([self._pulse_fd], [], [], _LOOK_EVERY_S)
+        if ready:
+            if not os.read(self._pulse_fd, 4096):
+                return True
+            self._last_pulse = time.monotonic()
+        return not self._main.is_running() or self._main.status() == psutil.STATUS_ZOMBIE
+
+    def _look(self) -> None:
+        """Notice children that have died since the last look."""
+        try:
+            now = {child.pid for child in self._main.children()}
+        except psutil.NoSuchProcess:
+            return
+        for pid in self._children - now:
+            try:
+                for held in self._core.store.fleet.of_child(self._me.id, pid):
+                    log.warning("child %s died in run %s", pid, held.claim.run_id)
+                    self._core.upkeep.conclude(held)
+            except StoreUnavailable:
+                # Upkeep sees it too: the child is missing in the next beat.
+                log.warning("child %s died while Postgres is away", pid)
+        self._children = now
+
+    def _beat(self) -> bool:
+        """Beat if it is right to; False when the worker must not go on."""
+        now = time.monotonic()
+        self._next_beat = now + self._settings.beat_s
+        card = self._read_card()
+        if card is None or now - self._last_pulse > _SILENCE_S:
+            return True
+        try:
+            pulse = self._core.store.fleet.beat(self._sign(card))
+        except StoreUnavailable as error:
+            # A server that refuses has nobody to give our work to. Silence may be a cut line,
+            # and on its other side our lease runs out: stop before somebody else starts.
+            silent = not error.extra.get("refused")
+            if not silent:
+                self._last_good = now
+            return not silent or now - self._last_good < self._settings.lease_s - 1
+        self._last_good = self.beaten_at = now
+        self._stop_what_must(pulse)
+        return pulse.alive
+
+    def _read_card(self) -> dict[str, Any] | None:
+        if self._card is None:
+            path = self._me.desk / "worker.json"
+            if path.exists():
+                self._card = json.loads(path.read_text())
+        return self._card
+
+    def _sign(self, card: dict[str, Any]) -> Beat:
+        return Beat(
+            id=self._me.id,
+            name=self._me.name,
+            host=self._me.host,
+            pid=self._main.pid,
+            version=__version__,
+            queues=tuple(card["queues"]),
+            slots=card["slots"],
+            children=tuple(sorted(self._children)),
+        )
+
+    def _stop_what_must(self, pulse: Pulse) -> None:
+        current = set()
+        for held in pulse.held:
+            if held.verdict is None:
+                continue
+            key = (held.claim.run_id, held.claim.task_no, held.claim.attempt)
+            current.add(key)
+            asked = self._asked.get(key)
+            if asked is None:
+                self._asked[key] = _Asked(at=time.monotonic(), reason=held.verdict)
+                self._ask(held)
+            elif time.monotonic() - asked.at >= self._settings.grace_s:
+                self._force(held)
+        self._asked = {key: asked for key, asked in self._asked.items() if key in current}
+
+    def _ask(self, held: Held) -> None:
+        if held.owner.pid not in self._children:
+            return
+        leave_note(self._me.desk, held.owner.pid, held.claim, held.verdict or "lost")
+        os.kill(held.owner.pid, STOP_SIGNAL)
+
+    def _force(self, held: Held) -> None:
+        """Take the attempt away first, so that the child's last words change nothing; then kill."""
+        if self._core.upkeep.conclude(held) and held.owner.pid in self._children:
+            log.warning("child %s did not stop in time (%s): killed", held.owner.pid, held.verdict)
+            os.kill(held.owner.pid, signal.SIGKILL)
+
+    def _kill_worker(self) -> None:
+        log.error("worker %s was given up by the fleet: it ends and starts anew", self._me.name)
+        for process in [*self._main.children(), self._main]:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+    def _farewell(self) -> None:
+        try:
+            self._core.store.fleet.leave(self._me.id)
+        except StoreUnavailable as error:
+            log.warning("could not say goodbye, the lease will run out: %s", error)
+        for path in self._me.desk.glob("*"):
+            path.unlink(missing_ok=True)
+        Path(self._me.desk).rmdir()
+
+
+def main() -> None:
+    """Watch over a plain `celery worker`: `python -m workers.watch MAIN_PID PULSE_FD`."""
+    logging.basicConfig(level="INFO", format="%(levelname)s watch: %(message)s")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The worker it watches gets the same signal and may take its time to end.
+        signal.signal(number, signal.SIG_IGN)
+    core = bootstrap.build(settings.load(), pool_size=2)
+    Watch(core, identity(), int(sys.argv[1]), int(sys.argv[2])).run()
+
+
+if __name__ == "__main__":
+    main()
