@@ -32,6 +32,7 @@ POLL_S, POLLS = 0.5, 20
 Frame = dict[str, Any]
 #: Close codes after which trying again is of no use.
 FINAL = {
+    4400: "`after` is beyond the last event of the run",
     4401: "the server does not know this key",
     4403: "this key may not see the run",
     4404: "there is no such run",

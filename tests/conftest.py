@@ -1,7 +1,7 @@
 """Real services for the tests that need them, found or started once per test process.
 
-`ZQ_TEST_DATABASE_URL` and `ZQ_TEST_REDIS_URL` name servers to use; else the embedded ones start in a
-temporary home. Where neither works, such tests are skipped, and fail where `CI` is set.
+`ZQ_TEST_DATABASE_URL` and `ZQ_TEST_REDIS_URL` name servers to use; else the embedded ones start in
+a temporary home. Where neither works, such tests are skipped, and fail where `CI` is set.
 """
 
 from __future__ import annotations

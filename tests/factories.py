@@ -1,4 +1,4 @@
-"""Makers of what tests need: plans in the shape of `Workflows.add`, saved workflows, started runs."""
+"""Makers of what tests need: plans as `Workflows.add` takes them, saved workflows, started runs."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ Each check yields a sentence for what is broken; nothing is broken when none doe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -22,9 +23,7 @@ _BAD = {TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED}
 _STARTS = {"queued", "running"}
 
 
-def broken_in(
-    reads: Reads, tenant_id: UUID, run_id: UUID, plan: Mapping[str, Any]
-) -> list[str]:
+def broken_in(reads: Reads, tenant_id: UUID, run_id: UUID, plan: Mapping[str, Any]) -> list[str]:
     """Return what is broken in one run, as sentences."""
     run = reads.run(tenant_id, run_id)
     assert run is not None, f"run {run_id} is not there"
@@ -53,7 +52,7 @@ def _numbering(run: Run, events: list[Event]) -> Iterator[str]:
 
 def _run_moves(run: Run, events: list[Event]) -> Iterator[str]:
     states = [RunState(e.state or "") for e in events if e.kind is Kind.RUN]
-    for was, to in zip(states, states[1:], strict=False):
+    for was, to in itertools.pairwise(states):
         if to not in RUN_MOVES[was]:
             yield f"the run went from {was} to {to}"
     ends = [s for s in states if s in RUN_ENDS]
@@ -90,10 +89,12 @@ def _task_moves(tasks: list[Task], events: list[Event]) -> Iterator[str]:
     told: dict[tuple[str | None, int | None], list[TaskState]] = {}
     for event in events:
         if event.kind is Kind.TASK:
-            told.setdefault((event.node_id, event.map_index), []).append(TaskState(event.state or ""))
+            told.setdefault((event.node_id, event.map_index), []).append(
+                TaskState(event.state or "")
+            )
     for task in tasks:
         states = [TaskState.PENDING, *told.get((task.node_id, task.map_index), ())]
-        for was, to in zip(states, states[1:], strict=False):
+        for was, to in itertools.pairwise(states):
             if not _legal(was, to):
                 yield f"{task.node_id} went from {was} to {to}"
         shown = TaskState.PENDING if len(states) == 1 else states[-1]
@@ -128,7 +129,7 @@ def _joins(
     by_no = {t.task_no: t for t in tasks}
     ended_at = _first(events, lambda e: TaskState(e.state or "").ended)
     started_at = _first(events, lambda e: e.state in _STARTS)
-    for no, node_id, *_, rule, upstreams, _dependants, _handles, _a, _l, _t in plan["rows"]:
+    for no, node_id, *_, rule, _upstreams, _dependants, _handles, _a, _l, _t in plan["rows"]:
         task = by_no[no]
         sources = [(by_no[r[0]], _handle(r, no)) for r in plan["rows"] if no in r[7]]
         waits_for = sum(not source.state.ended for source, _ in sources)

@@ -1,7 +1,7 @@
-"""Random lives of random runs, for any store: Hypothesis makes messages late, doubled and lost, kills
-children and workers, lets zombies settle, and a model says which claim is the current one.
+"""Random lives of random runs, for any store: Hypothesis makes messages late, doubled and lost,
+kills children and workers, lets zombies settle, and a model says which claim is the current one.
 
-After each step the rig's promises must hold; at the end a fair worker must bring every run to its end.
+After each step the promises must hold; at the end a fair worker must bring every run to its end.
 """
 
 from __future__ import annotations
@@ -64,6 +64,10 @@ class RunMachine(RuleBasedStateMachine):
     def make_rig(self) -> Rig:
         """Return a rig whose store is empty."""
         raise AssertionError("a subclass makes the rig")
+
+    def close_rig(self) -> None:
+        """Give the rig back."""
+        self.rig.close()
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +253,7 @@ class RunMachine(RuleBasedStateMachine):
             assert self.store.fleet.next_due_s() is None, "a run never ends"
             assert self.rig.broken() == []
         finally:
-            self.rig.close()
+            self.close_rig()
 
     def _fair_round(self) -> None:
         for run_id in self.runs:

@@ -12,6 +12,7 @@ from web import errors, guard, headers, metrics, openapi, stream
 from web.api import health, nodes, runs, workflows
 from web.context import Shared, keep
 from web.json_provider import OrjsonProvider
+from web.socket_line import SERVER_OPTIONS
 
 #: Which routes an application has: all, or only sockets, health and metrics.
 Only = Literal["all", "sockets"]
@@ -28,6 +29,7 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = web.max_body_bytes
+    app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     headers.install(app)
     errors.install(app)
     run_started, watching = metrics.install(app)

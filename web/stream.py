@@ -17,7 +17,7 @@ from flask_sock import Sock
 
 from orchestrator.errors import BadRequest, NotFound, ServiceUnavailable, StoreUnavailable
 from orchestrator.models.problem import Problem
-from orchestrator.models.run import ENDS
+from orchestrator.models.run import ENDS, Run
 from orchestrator.ports.live import Subscription
 from web.context import Shared, shared, tenant_id
 from web.fields import MAX_SEQ
@@ -122,21 +122,28 @@ class Follower:
                 return BAD_AFTER, "after is beyond the run's last event"
         with self._web.core.channel.subscribe(self._run_id) as heard:
             self._read_on()
+            if run.state.ended:
+                self._conclude(run)
             quiet = 0
             while not self._ended:
-                if self._line.flooded:
-                    return FLOODED, "this socket only sends: do not write to it"
-                if self._web.stopping.is_set():
-                    return RESTARTING, "stopping: resume with after"
-                if self._away_since and time.monotonic() - self._away_since > _PATIENCE_S:
-                    return TRY_LATER, "the record is away: resume with after"
+                if (reason := self._hindered()) is not None:
+                    return reason
                 before = self.at
                 self._listen(heard)
                 quiet = 0 if self.at > before else quiet + 1
-                if quiet >= _ROUNDS:
-                    quiet = 0
+                if quiet % _ROUNDS == _ROUNDS - 1:
                     self._look_at_run(tenant_id)
         return NORMAL, "the run has ended"
+
+    def _hindered(self) -> tuple[int, str] | None:
+        """Return why the socket must close although the run goes on."""
+        if self._line.flooded:
+            return FLOODED, "this socket only sends: do not write to it"
+        if self._web.stopping.is_set():
+            return RESTARTING, "stopping: resume with after"
+        if self._away_since and time.monotonic() - self._away_since > _PATIENCE_S:
+            return TRY_LATER, "the record is away: resume with after"
+        return None
 
     def _listen(self, heard: Subscription) -> None:
         frames = heard.get(QUIET_S)
@@ -175,7 +182,12 @@ class Follower:
         except StoreUnavailable:
             return
         self._read_on()
-        if run.state.ended and not self._ended and self._away_since is None:
+        if run.state.ended:
+            self._conclude(run)
+
+    def _conclude(self, run: Run) -> None:
+        """End the stream of a run that ended before the record was read to its end."""
+        if not self._ended and self._away_since is None:
             self._bridge(run.seq)
             self._ended = True
 

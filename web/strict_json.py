@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from orchestrator.errors import BadRequest, TooLarge, UnsupportedMedia
 from orchestrator.models.problem import Problem
@@ -95,10 +96,12 @@ def _check_media(request: Request) -> None:
 
 
 def _body(request: Request) -> bytes:
-    limit = request.max_content_length
-    if limit is not None and (request.content_length or 0) > limit:
-        raise TooLarge(f"the body is larger than {limit} bytes; send less")
-    raw = request.get_data(cache=False)
+    try:
+        # In pieces: read as a whole, werkzeug cuts a chunked body off at the limit without a word.
+        raw = b"".join(iter(lambda: request.stream.read(65_536), b""))
+    except RequestEntityTooLarge:
+        limit = request.max_content_length
+        raise TooLarge(f"the body is larger than {limit} bytes; send less") from None
     arrived = request.environ.get(BODY_READ)
     if arrived is not None:
         arrived()
@@ -144,14 +147,21 @@ def _malformed(raw: bytes, error: ValueError) -> BadRequest:
 def _check_values(value: Any, *, nul: bool) -> None:
     """Refuse nesting beyond MAX_DEPTH, and NUL in a key or string where the text may hold one."""
     level = [("", value)]
-    for _ in range(MAX_DEPTH + 1):
+    for depth in range(1, MAX_DEPTH + 2):
         if nul:
             _refuse_nul(level)
+        if depth > MAX_DEPTH:
+            _refuse_containers(level)
         level = [child for path, inner in level for child in _children(path, inner)]
         if not level:
             return
-    path = level[0][0]
-    raise _bad("too_deep", f"nested deeper than {MAX_DEPTH} levels; flatten it", path[:200])
+
+
+def _refuse_containers(level: list[tuple[str, Any]]) -> None:
+    for path, value in level:
+        if isinstance(value, dict | list):
+            message = f"nested deeper than {MAX_DEPTH} levels; flatten it"
+            raise _bad("too_deep", message, path[:200])
 
 
 def _children(path: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Any, Literal, Protocol, TextIO
 
 FLUSH_S = 0.25
-_MAX_BACKOFF_S = 5.0
+_MAX_BACKOFF = 16
 
 
 class Receiver(Protocol):
@@ -111,7 +111,8 @@ def _level(number: int) -> str:
 class _Hub:
     """Knows the captures at work, and runs the one thread that sends their lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause_s: float = FLUSH_S) -> None:
+        self._pause_s = pause_s
         self._handler = _LogHandler()
         self._active: dict[int, Receiver] = {}
         self._new()
@@ -182,22 +183,23 @@ class _Hub:
             self._thread.start()
 
     def _run(self) -> None:
-        pause_s = FLUSH_S
-        waiting = False
+        backoff, waiting = 1, False
         while True:
             urgent = False if waiting else self._bell.get()
-            self._linger(pause_s, urgent)
+            self._linger(self._pause_s * backoff, urgent)
             with self._lock:
                 active = list(self._active.values())
             stored = [capture.flush() for capture in active]
-            pause_s = FLUSH_S if all(stored) else min(2 * pause_s, _MAX_BACKOFF_S)
             waiting = any(capture.pending for capture in active)
+            backoff = 1 if all(stored) else min(2 * backoff, _MAX_BACKOFF)
 
     def _linger(self, pause_s: float, urgent: bool) -> None:
         until = time.monotonic() + pause_s
         while not urgent and (left := until - time.monotonic()) > 0:
             try:
                 urgent = self._bell.get(timeout=left)
+                # Somebody's first line does not wait for the failures of another capture.
+                until = min(until, time.monotonic() + self._pause_s)
             except queue.Empty:
                 return
 

@@ -128,9 +128,10 @@ def _read(at: int, name: str) -> bytes:
         descriptor = os.open(name, _READ, dir_fd=at)
     except OSError as error:
         raise _as_missing(error) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(name)
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FileNotFoundError(name)
         return file.read()
 
 

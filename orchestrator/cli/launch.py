@@ -199,9 +199,6 @@ class Gate:
 
 def environment(settings: Settings, key: str) -> dict[str, str]:
     """Return what a child process is to see: this environment, with what was resolved in it."""
-    modules = [name for name in settings.worker.modules.split(",") if name]
-    if "ZQ_DATABASE__URL" not in settings.origins:
-        modules.append(DEMO_MODULE)
     resolved: dict[str, Any] = {
         "ZQ_HOME": settings.home.absolute(),
         "ZQ_DATABASE__URL": settings.database.url,
@@ -209,7 +206,7 @@ def environment(settings: Settings, key: str) -> dict[str, str]:
         "ZQ_AUTH__ADMIN_KEY": key,
         "ZQ_WEB__HOST": settings.web.host,
         "ZQ_WEB__PORT": settings.web.port,
-        "ZQ_WORKER__MODULES": ",".join(dict.fromkeys(modules)),
+        "ZQ_WORKER__MODULES": worker_modules(settings),
     }
     env = {k: v for k, v in os.environ.items() if k.removesuffix("_FILE") not in resolved}
     return {
@@ -218,6 +215,14 @@ def environment(settings: Settings, key: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": _python_path(),
     }
+
+
+def worker_modules(settings: Settings) -> str:
+    """Return what workers of these settings are to load; with embedded Postgres the demo too."""
+    modules = [name for name in settings.worker.modules.split(",") if name]
+    if "ZQ_DATABASE__URL" not in settings.origins:
+        modules.append(DEMO_MODULE)
+    return ",".join(dict.fromkeys(modules))
 
 
 def _python_path() -> str:

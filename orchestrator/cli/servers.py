@@ -105,15 +105,18 @@ def _become(module: str, *arguments: str) -> NoReturn:
     """Replace this process by a module's, so that signals and exit codes are the module's own."""
     from orchestrator.bootstrap import resolve
     from orchestrator.cli.home import admin_key
+    from orchestrator.cli.launch import worker_modules
 
     settings = resolve(load())
+    os.environ["ZQ_WORKER__MODULES"] = worker_modules(settings)
     os.environ["ZQ_DATABASE__URL"] = settings.database.url
     os.environ["ZQ_REDIS__URL"] = settings.redis.url
     if not settings.auth.admin_key:
         os.environ["ZQ_AUTH__ADMIN_KEY"] = admin_key(settings.home)
-    for name in ("ZQ_DATABASE__URL", "ZQ_REDIS__URL", "ZQ_AUTH__ADMIN_KEY"):
-        if name in os.environ:
-            os.environ.pop(f"{name}_FILE", None)
+    for name in list(os.environ):
+        # Both forms at once would leave it open which one counts.
+        if name.startswith("ZQ_") and f"{name}_FILE" in os.environ:
+            del os.environ[f"{name}_FILE"]
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
 
 

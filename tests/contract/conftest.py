@@ -1,4 +1,4 @@
-"""The rig of a contract test: once on memory, once on Postgres, checked again when the test is over."""
+"""The rig of a contract test: once on memory, once on Postgres, checked again when it is over."""
 
 from __future__ import annotations
 

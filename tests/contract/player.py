@@ -19,9 +19,7 @@ OWNER = Owner(worker_id=UUID(int=7), pid=1)
 class Player:
     """Starts a run of a plan and moves it. `moved` keeps what every move returned."""
 
-    def __init__(
-        self, store: Store, plan: PlanJson, *, owner: Owner = OWNER, **run: Any
-    ) -> None:
+    def __init__(self, store: Store, plan: PlanJson, *, owner: Owner = OWNER, **run: Any) -> None:
         self.store = store
         self.owner = owner
         self.started = start(store, plan, **run)
@@ -56,9 +54,7 @@ class Player:
 
     def claim(self, *node_ids: str, attempt: int | None = None) -> Moved | None:
         """Claim the present attempts of tasks under one new claim."""
-        wanted = [
-            (self.numbers[n], attempt or self.task(n).attempt) for n in node_ids
-        ]
+        wanted = [(self.numbers[n], attempt or self.task(n).attempt) for n in node_ids]
         claim_id = uuid4()
         moved = self.store.moves.claim(self.run_id, wanted, claim_id=claim_id, owner=self.owner)
         if moved:
@@ -123,14 +119,12 @@ class Player:
         """Cancel the run."""
         return self.store.moves.cancel(self.run_id, to)
 
-    def finish(
-        self, output: Any = None, error: Mapping[str, Any] | None = None
-    ) -> Moved | None:
+    def finish(self, output: Any = None, error: Mapping[str, Any] | None = None) -> Moved | None:
         """Finish the run."""
         return self.store.moves.finish(self.run_id, output, error)
 
-    def line(self, node_id: str, message: str, *, level: str = "info", age_s: float = 0.0) -> LogLine:
+    def line(
+        self, node_id: str, message: str, *, level: str = "info", age_s: float = 0.0
+    ) -> LogLine:
         """Return a log line of a task."""
-        return LogLine(
-            task_no=self.numbers[node_id], level=level, message=message, age_s=age_s
-        )
+        return LogLine(task_no=self.numbers[node_id], level=level, message=message, age_s=age_s)

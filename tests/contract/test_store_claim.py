@@ -16,9 +16,7 @@ from tests.factories import beat, chain, join_of, new_id, node, plan
 def test_first_claim_starts_the_run(rig: Rig) -> None:
     worker = beat(name="celery@one")
     rig.store.fleet.beat(worker)
-    player = Player(
-        rig.store, chain(1), input={"x": 1}, owner=Owner(worker_id=worker.id, pid=2)
-    )
+    player = Player(rig.store, chain(1), input={"x": 1}, owner=Owner(worker_id=worker.id, pid=2))
     moved = player.claim("n0")
     assert moved is not None
     assert [(e.seq, e.node_id, e.state) for e in moved.events] == [

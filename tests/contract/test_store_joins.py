@@ -95,9 +95,7 @@ def test_both_sides_of_a_diamond_in_one_settle(rig: Rig) -> None:
     player = Player(rig.store, diamond())
     player.do("a")
     player.claim("b", "c")
-    moved = player.settle(
-        [player.ending("b"), player.ending("c")], claim_id=player.claims["b"]
-    )
+    moved = player.settle([player.ending("b"), player.ending("c")], claim_id=player.claims["b"])
     assert [r.task_no for r in moved.queued] == [3]
     assert player.task("d").waits_for == 0
 

@@ -49,13 +49,13 @@ def settler(player: Player, node_id: str, state: str = "succeeded") -> Callable[
     return lambda: player.store.moves.settle(player.run_id, claim_id, [ending], room=100)
 
 
-@pytest.mark.parametrize("round", range(6))
-def test_siblings_settling_at_once_release_their_join_once(rig: Rig, round: int) -> None:
+@pytest.mark.parametrize("turn", range(6))
+def test_siblings_settling_at_once_release_their_join_once(rig: Rig, turn: int) -> None:
     player = Player(rig.store, join_of(WIDTH, rule="all_done"))
     names = [f"w{i}" for i in range(WIDTH)]
     for name in names:
         player.claim(name)
-    states = ["failed" if (i + round) % 3 == 0 else "succeeded" for i in range(WIDTH)]
+    states = ["failed" if (i + turn) % 3 == 0 else "succeeded" for i in range(WIDTH)]
     moved = race([settler(player, n, s) for n, s in zip(names, states, strict=True)])
     assert sum(len(m.queued) for m in moved) == 1
     assert player.task("join").waits_for == 0
@@ -73,8 +73,8 @@ def test_overlapping_joins_do_not_deadlock(postgres_rig: PostgresRig) -> None:
         assert sorted(r.task_no for m in moved for r in m.queued) == list(range(WIDTH, 2 * WIDTH))
 
 
-@pytest.mark.parametrize("round", range(4))
-def test_racing_claims_have_one_winner(rig: Rig, round: int) -> None:
+@pytest.mark.parametrize("turn", range(4))
+def test_racing_claims_have_one_winner(rig: Rig, turn: int) -> None:
     player = Player(rig.store, chain(2))
     moves = rig.store.moves
     moved = race(
@@ -109,8 +109,8 @@ def test_racing_finishes_end_once(rig: Rig) -> None:
     assert len([m for m in moved if m]) == 1
 
 
-@pytest.mark.parametrize("round", range(4))
-def test_cancel_races_the_last_settles(rig: Rig, round: int) -> None:
+@pytest.mark.parametrize("turn", range(4))
+def test_cancel_races_the_last_settles(rig: Rig, turn: int) -> None:
     player = Player(rig.store, join_of(4))
     for i in range(4):
         player.claim(f"w{i}")

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from orchestrator.errors import IdempotencyMismatch, NameTaken, VersionMismatch
 from orchestrator.models.ids import DEFAULT_TENANT, time_of, uuid7
 from orchestrator.models.run import RunState, Trigger
-from orchestrator.models.saved import WorkflowStatus
+from orchestrator.models.saved import SavedWorkflow, WorkflowStatus
 from orchestrator.ports.store import RunFilter, Store
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import (
-    chain, diamond, new_id, new_run, node, plan, saved, start, store_workflow,
+    chain,
+    diamond,
+    new_id,
+    new_run,
+    node,
+    plan,
+    saved,
+    start,
+    store_workflow,
 )  # fmt: skip
 from tests.waiting import wait_for
 
@@ -137,13 +148,18 @@ def test_query_is_a_part_of_the_name_and_no_pattern(rig: Rig) -> None:
 def test_error_rolls_everything_back(rig: Rig) -> None:
     kept = store_workflow(rig.store, PLAN, name="kept")
     added, run = saved("added"), new_run(kept)
-    with pytest.raises(Stop), rig.store.begin() as work:
-        work.workflows.add(added, {}, PLAN)
-        work.workflows.change(replace(kept, version=2, name="changed"), {}, PLAN)
-        work.start(run)
-        assert work.keys.take(DEFAULT_TENANT, "k", "d", run.id) is None
-        assert work.workflows.get(DEFAULT_TENANT, added.id) == added
-        raise Stop
+
+    def change_everything() -> None:
+        with rig.store.begin() as work:
+            work.workflows.add(added, {}, PLAN)
+            work.workflows.change(replace(kept, version=2, name="changed"), {}, PLAN)
+            work.start(run)
+            assert work.keys.take(DEFAULT_TENANT, "k", "d", run.id) is None
+            assert work.workflows.get(DEFAULT_TENANT, added.id) == added
+            raise Stop
+
+    with pytest.raises(Stop):
+        change_everything()
     assert rig.store.reads.run(DEFAULT_TENANT, run.id) is None
     assert rig.store.reads.tasks(run.id) == []
     assert rig.store.reads.events(run.id, after=0, limit=10) == []
@@ -158,9 +174,14 @@ def test_error_rolls_everything_back(rig: Rig) -> None:
 def test_rolled_back_start_wakes_nobody(rig: Rig) -> None:
     workflow = store_workflow(rig.store, PLAN)
     rig.store.listen(0)
-    with pytest.raises(Stop), rig.store.begin() as work:
-        work.start(new_run(workflow))
-        raise Stop
+
+    def start_in_vain() -> None:
+        with rig.store.begin() as work:
+            work.start(new_run(workflow))
+            raise Stop
+
+    with pytest.raises(Stop):
+        start_in_vain()
     assert not rig.store.listen(0.01)
 
 
@@ -210,8 +231,8 @@ def test_one_key_from_many_callers_creates_once(rig: Rig) -> None:
     assert len(rig.store.reads.runs(RunFilter(tenant_id=DEFAULT_TENANT))) == 1
 
 
-def _start_with_key(store: Store, workflow: object) -> object:
-    run = new_run(workflow)  # type: ignore[arg-type]
+def _start_with_key(store: Store, workflow: SavedWorkflow) -> UUID:
+    run = new_run(workflow)
     with store.begin() as work:
         known = work.keys.take(DEFAULT_TENANT, "k", "d", run.id)
         if known is not None:
@@ -219,13 +240,13 @@ def _start_with_key(store: Store, workflow: object) -> object:
         return work.start(run).run_id
 
 
-def _all_at_once(count: int, work: object) -> list[object]:
-    found: list[object] = []
+def _all_at_once(count: int, work: Callable[[], UUID]) -> list[UUID]:
+    found: list[UUID] = []
     gate = threading.Barrier(count)
 
     def go() -> None:
         gate.wait(10)
-        found.append(work())  # type: ignore[operator]
+        found.append(work())
 
     threads = [threading.Thread(target=go) for _ in range(count)]
     for thread in threads:
@@ -253,8 +274,8 @@ def test_run_filters(rig: Rig) -> None:
     failed.fail("n0")
     queued = Player(rig.store, diamond())
 
-    def found(**wanted: object) -> list[object]:
-        runs = rig.store.reads.runs(RunFilter(tenant_id=DEFAULT_TENANT, **wanted))  # type: ignore[arg-type]
+    def found(**wanted: Any) -> list[UUID]:
+        runs = rig.store.reads.runs(RunFilter(tenant_id=DEFAULT_TENANT, **wanted))
         return [r.id for r in runs]
 
     assert found(states=(RunState.SUCCEEDED,)) == [done.run_id]
@@ -276,8 +297,8 @@ def test_runs_by_time(rig: Rig) -> None:
             work.start(new_run(workflow, id=id))
     assert [time_of(id) for id in ids] == [noon + timedelta(seconds=i) for i in range(3)]
 
-    def found(**bounds: datetime) -> list[object]:
-        runs = rig.store.reads.runs(RunFilter(tenant_id=DEFAULT_TENANT, **bounds))  # type: ignore[arg-type]
+    def found(**bounds: Any) -> list[UUID]:
+        runs = rig.store.reads.runs(RunFilter(tenant_id=DEFAULT_TENANT, **bounds))
         return [r.id for r in runs]
 
     assert found(since=noon + timedelta(seconds=1)) == [ids[2], ids[1]]

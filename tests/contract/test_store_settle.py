@@ -21,7 +21,10 @@ def test_success_ends_the_run_with_its_leaves_output(rig: Rig) -> None:
     player.do("n0", output={"n": 1})
     moved = player.do("n1", output=[1, 2])
     assert (moved.settled, moved.open) == ((1,), 0)
-    assert [(e.node_id, e.state) for e in moved.events] == [("n1", "succeeded"), (None, "succeeded")]
+    assert [(e.node_id, e.state) for e in moved.events] == [
+        ("n1", "succeeded"),
+        (None, "succeeded"),
+    ]
     run = player.run()
     assert (run.state, run.output, run.error) == (RunState.SUCCEEDED, {"n1": [1, 2]}, None)
     assert run.finished_at is not None
@@ -155,9 +158,7 @@ def test_log_lines_share_the_seq_and_come_first(rig: Rig) -> None:
     player = Player(rig.store, diamond())
     player.claim("a")
     lines = [player.line("a", "one", age_s=2.0), player.line("a", "two", level="error")]
-    moved = player.settle(
-        [player.ending("a")], claim_id=player.claims["a"], logs=lines
-    )
+    moved = player.settle([player.ending("a")], claim_id=player.claims["a"], logs=lines)
     assert [(e.kind, e.seq) for e in moved.events] == [
         (Kind.LOG, 5), (Kind.LOG, 6), (Kind.TASK, 7), (Kind.TASK, 8), (Kind.TASK, 9),
     ]  # fmt: skip
@@ -183,7 +184,9 @@ def test_lines_of_a_stale_claim_are_dropped(rig: Rig) -> None:
     seq = player.run().seq
     stale = [player.line("w0", "from a zombie"), player.line("w1", "not mine")]
     assert player.settle([], claim_id=uuid4(), logs=stale).events == ()
-    moved = player.settle([], claim_id=player.claims["w0"], logs=[*stale[1:], player.line("w0", "me")])
+    moved = player.settle(
+        [], claim_id=player.claims["w0"], logs=[*stale[1:], player.line("w0", "me")]
+    )
     assert [(e.message, e.seq) for e in moved.events] == [("me", seq + 1)]
     assert player.run().seq == seq + 1
 

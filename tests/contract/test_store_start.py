@@ -23,7 +23,12 @@ def test_roots_are_queued_and_told(rig: Rig) -> None:
     assert player.started.events == tuple(player.events())
     assert player.started.size == 4
     (release,) = player.started.queued
-    assert (release.task_no, release.attempt, release.queue, release.priority) == (0, 1, "default", 5)
+    assert (release.task_no, release.attempt, release.queue, release.priority) == (
+        0,
+        1,
+        "default",
+        5,
+    )
 
 
 def test_what_is_read_back(rig: Rig) -> None:

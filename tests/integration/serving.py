@@ -1,4 +1,4 @@
-"""A real web server for tests: `python -m web.serve` as a process, and a test that plays the worker."""
+"""A real web server for tests, `python -m web.serve` as a process; the test plays the worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,13 +32,21 @@ class Web:
 
     process: subprocess.Popen[str]
     url: str
+    lines: list[websocket.WebSocket] = field(default_factory=list)
 
     def socket(self, run_id: UUID, after: int = 0, **options: Any) -> websocket.WebSocket:
         """Open the stream of a run."""
         address = f"{self.url.replace('http', 'ws', 1)}/api/v1/runs/{run_id}/stream?after={after}"
         headers = [f"Authorization: Bearer {KEY}", *options.pop("headers", ())]
         options = {"timeout": 10, "suppress_origin": True, **options}
-        return websocket.create_connection(address, header=headers, **options)
+        line = websocket.create_connection(address, header=headers, **options)
+        self.lines.append(line)
+        return line
+
+    def hang_up(self) -> None:
+        """Close every socket that a test opened."""
+        while self.lines:
+            self.lines.pop().shutdown()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -59,7 +67,9 @@ def serving(database_url: str, redis_url: str, *flags: str, **settings: object) 
         env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     try:
-        yield Web(process, _address(process))
+        web = Web(process, _address(process))
+        yield web
+        web.hang_up()
     finally:
         process.terminate()
         try:

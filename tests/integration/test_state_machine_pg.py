@@ -14,24 +14,28 @@ from tests.run_machine import RunMachine
 class PostgresMachine(RunMachine):
     """The machine on the Postgres store; every example starts on an emptied database."""
 
-    url = ""
+    shared: PostgresRig
 
     def make_rig(self) -> Rig:
         """See RunMachine."""
-        rig = PostgresRig(self.url, pool_size=1)
-        rig.empty()
-        return rig
+        self.shared.empty()
+        return self.shared
+
+    def close_rig(self) -> None:
+        """The next example goes on with the same rig."""
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _database(shared_database_url: str) -> Iterator[None]:
-    PostgresMachine.url = shared_database_url
+def _rig(shared_database_url: str) -> Iterator[None]:
+    PostgresMachine.shared = PostgresRig(shared_database_url, pool_size=1)
+    PostgresMachine.shared.prepare()
     yield
+    PostgresMachine.shared.close()
 
 
 TestPostgresMachine = PostgresMachine.TestCase
 TestPostgresMachine.settings = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     database=None,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExpressionError, HandlerError, StoreUnavailable
@@ -267,6 +267,7 @@ JSON = st.recursive(
 
 
 class TestPlain:
+    @settings(max_examples=50)
     @given(JSON)
     def test_json_comes_out_as_it_went_in(self, value: Any) -> None:
         assert plain(value) == value

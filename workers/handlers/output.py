@@ -46,15 +46,27 @@ class BadValue(ValueError):
 
 
 class _Budget:
-    __slots__ = ("left",)
+    """What one copy has spent, and the keys it has found to be clean: rows share theirs."""
+
+    __slots__ = ("keys", "left")
 
     def __init__(self) -> None:
         self.left = MAX_VALUES
+        self.keys: set[str] = set()
 
     def spend(self, count: int) -> None:
         self.left -= count
         if self.left < 0:
             raise BadValue(f"more than {MAX_VALUES:,} values")
+
+    def key(self, key: Any) -> str:
+        if not isinstance(key, str):
+            raise BadValue(f"the key {str(key)[:40]!r} is {type(key).__name__}; keys are text")
+        if not _clean(key):
+            _bad_text()
+        plain_key = str.__str__(key)
+        self.keys.add(plain_key)
+        return plain_key
 
 
 def plain(value: Any) -> Any:
@@ -97,13 +109,12 @@ def _copy_dict(value: dict[Any, Any], depth: int, budget: _Budget) -> dict[str, 
     if depth > MAX_DEPTH:
         raise BadValue(f"nested more than {MAX_DEPTH} deep")
     copied: dict[str, Any] = {}
+    keys = budget.keys
     for key, item in value.items():
-        if not isinstance(key, str):
-            raise BadValue(f"the key {str(key)[:40]!r} is {type(key).__name__}; keys are text")
-        if not _clean(key):
-            _bad_text()
+        if type(key) is not str or key not in keys:
+            key = budget.key(key)
         try:
-            copied[str.__str__(key)] = _copy(item, depth, budget)
+            copied[key] = item if _simple(item) else _copy(item, depth, budget)
         except BadValue as bad:
             raise bad.inside(f".{key}" if key.isidentifier() else f"[{key[:60]!r}]") from None
     return copied
@@ -113,12 +124,26 @@ def _copy_list(value: list[Any] | tuple[Any, ...], depth: int, budget: _Budget) 
     if depth > MAX_DEPTH:
         raise BadValue(f"nested more than {MAX_DEPTH} deep")
     copied: list[Any] = []
+    add = copied.append
     try:
         for item in value:
-            copied.append(_copy(item, depth, budget))  # noqa: PERF401 (the length is the index)
+            add(item if _simple(item) else _copy(item, depth, budget))
     except BadValue as bad:
         raise bad.inside(f"[{len(copied)}]") from None
     return copied
+
+
+def _simple(item: Any) -> bool:
+    """Whether a value is what nearly all are: a scalar that needs no second look."""
+    kind = type(item)
+    simple: bool
+    if kind is str:
+        simple = item.isascii() and "\0" not in item
+    elif kind is int:
+        simple = -_INT64 <= item < _INT64
+    else:
+        simple = kind is bool or item is None or (kind is float and math.isfinite(item))
+    return simple
 
 
 def _clean(text: str) -> bool:

@@ -272,7 +272,8 @@ def _is_ownerless(task: TaskRow, worker: WorkerRow | None, now: datetime, lease_
 
 
 def _hold(run: RunRow, task: TaskRow, *, verdict: str | None, overdue_s: float = 0.0) -> Held:
-    assert task.claim_id is not None and task.worker_id is not None and task.pid is not None
+    if task.claim_id is None or task.worker_id is None or task.pid is None:
+        raise RuntimeError(f"task {task.task_no} of run {run.id} is running and nobody holds it")
     return Held(
         claim=Claim(
             run_id=run.id,

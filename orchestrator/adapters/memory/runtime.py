@@ -50,7 +50,8 @@ class MemoryArtifacts:
         if not _NAME.fullmatch(name):
             raise HandlerError(
                 "bad_artifact_name",
-                f"{name[:200]!r} cannot name an artifact: use 1-128 of A-Z a-z 0-9 . _ -, no dot first",
+                f"{name[:200]!r} cannot name an artifact: use 1-128 of A-Z a-z 0-9 . _ - and no "
+                "dot at the start",
                 retryable=False,
             )
         stored = Artifact(

@@ -1,4 +1,7 @@
-"""One settle in memory: attempts end, dependants follow in waves, the run may end (`settle_v1.sql`)."""
+"""One settle in memory: attempts end, dependants follow in waves, the run may end.
+
+The same rules as `migrations/functions/settle_v1.sql`.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ class Settlement:
         self.timer = False
 
     def carry_out(self, endings: Sequence[Ending], logs: Sequence[LogLine]) -> None:
-        """Record the lines, end the attempts still held by this claim, and let dependants follow."""
+        """Record the lines, end the attempts this claim still holds, and let dependants follow."""
         run = self._run
         planned = [self._plan(task, e) for e in endings if (task := self._held(e))]
         for line in logs:
@@ -186,7 +189,7 @@ class Settlement:
         return skipped
 
     def _count(self, ended: Iterable[TaskRow]) -> list[TaskRow]:
-        """Count ended tasks into their pending dependants; return those with none left to wait for."""
+        """Count ended tasks into their pending dependants; return those that wait for none now."""
         told: dict[int, list[str]] = defaultdict(list)
         for task in ended:
             for no, handles in task.edges():

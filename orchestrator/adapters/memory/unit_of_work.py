@@ -85,7 +85,7 @@ class MemoryKeys:
         self._undo = undo
 
     def take(self, tenant_id: UUID, key: str, digest: str, resource_id: UUID) -> UUID | None:
-        """See the port. A second caller waits for the first one's transaction to give up the lock."""
+        """See the port. A second caller waits for the first one's transaction to end."""
         keys = self._tables.keys
         known = keys.get((tenant_id, key))
         if known is not None:

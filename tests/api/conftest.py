@@ -1,0 +1,150 @@
+"""The API on a core in memory, reached through Flask's test client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from orchestrator import bootstrap
+from orchestrator.adapters.memory.dispatch import MemoryDispatcher
+from orchestrator.adapters.memory.live import MemoryChannel
+from orchestrator.adapters.memory.runtime import MemoryArtifacts
+from orchestrator.adapters.memory.store import MemoryStore
+from orchestrator.bootstrap import Core
+from orchestrator.models.ids import DEFAULT_TENANT
+from orchestrator.models.task import Claim, Value
+from orchestrator.ports.store import LogLine, Owner, RunFilter
+from orchestrator.settings import Auth, Settings, Web
+from web.app import create_app
+
+KEY = "a-key-that-only-tests-know"
+MAX_BODY = 64 * 1024
+#: One node each, or two where the second needs the first.
+ONE: dict[str, Any] = {"name": "one", "nodes": [{"id": "a", "type": "noop"}], "edges": []}
+TWO: dict[str, Any] = {
+    "name": "two",
+    "nodes": [{"id": "a", "type": "noop"}, {"id": "b", "type": "noop"}],
+    "edges": [{"source": "a", "target": "b"}],
+}
+
+
+@dataclass
+class Api:
+    """A client that is signed in, and the core behind it."""
+
+    client: FlaskClient
+    core: Core
+    #: The id of a workflow that is there.
+    saved: str = ""
+
+    def call(self, method: str, path: str, **options: Any) -> TestResponse:
+        """Send a request below /api/v1, or to an absolute path that starts with `//`."""
+        headers = {"Authorization": f"Bearer {KEY}", **options.pop("headers", {})}
+        where = path[1:] if path.startswith("//") else f"/api/v1{path}"
+        return self.client.open(where, method=method, headers=headers, **options)
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        return self.call("GET", path, **options)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> TestResponse:
+        if body is not None:
+            options["json"] = body
+        return self.call("POST", path, **options)
+
+    def put(self, path: str, body: Any, **options: Any) -> TestResponse:
+        return self.call("PUT", path, json=body, **options)
+
+    def workflow(self, definition: Mapping[str, Any] = TWO) -> str:
+        """Save a workflow; return its id."""
+        answer = self.post("/workflows", definition)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json["id"])
+
+    def run(self, definition: Mapping[str, Any] = TWO, **body: Any) -> UUID:
+        """Start a run of a definition; return its id."""
+        answer = self.post("/workflows/execute", {"definition": definition, **body})
+        assert answer.status_code == 202, answer.text
+        return UUID(answer.json["id"])
+
+    def claims(self, run_id: UUID) -> list[Claim]:
+        """Claim what is queued, as a worker does."""
+        tasks = self.core.store.reads.tasks(run_id)
+        wanted = [(t.task_no, t.attempt) for t in tasks if t.state == "queued"]
+        if not wanted:
+            return []
+        owner = Owner(worker_id=uuid4(), pid=1)
+        moved = self.core.store.moves.claim(run_id, wanted, claim_id=uuid4(), owner=owner)
+        assert moved is not None
+        return list(self.core.engine.claimed(moved).claimed)
+
+    def settle(
+        self, claim: Claim, output: Any = None, says: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """End a claimed attempt well, with log lines of (level, message)."""
+        run = self.core.engine.run(DEFAULT_TENANT, claim.run_id)
+        plan = self.core.engine.plan(run.workflow_id, run.version)
+        logs = [LogLine(task_no=claim.task_no, level=a, message=b, age_s=0.0) for a, b in says]
+        assert self.core.engine.report(claim, Value(output=output), plan, logs=logs) is not None
+
+    def finish(self, run_id: UUID) -> None:
+        """Do everything that is left of a run."""
+        while claims := self.claims(run_id):
+            for claim in claims:
+                self.settle(claim, {"no": claim.task_no})
+
+    def stored(self) -> tuple[int, int]:
+        """Return how many workflow versions and runs there are."""
+        found = self.core.workflows.list(DEFAULT_TENANT, before=None, limit=1000)
+        runs = self.core.store.reads.runs(RunFilter(tenant_id=DEFAULT_TENANT, limit=1000))
+        return sum(w.version for w in found), len(runs)
+
+
+def build_core(**replace: Any) -> Core:
+    """Return a core in memory; keywords replace its parts."""
+    clock = bootstrap.SystemClock()
+    parts: dict[str, Any] = {
+        "store": MemoryStore(clock),
+        "channel": MemoryChannel(),
+        "dispatcher": MemoryDispatcher(),
+        "artifacts": MemoryArtifacts(),
+        "clock": clock,
+        **replace,
+    }
+    settings = Settings(auth=Auth(admin_key=KEY), web=Web(max_body_bytes=MAX_BODY, threads=4))
+    return bootstrap.build(settings, **parts)
+
+
+@pytest.fixture
+def core() -> Core:
+    return build_core()
+
+
+@pytest.fixture
+def app(core: Core) -> Flask:
+    return create_app(core)
+
+
+@pytest.fixture
+def api(app: Flask, core: Core) -> Api:
+    return Api(app.test_client(), core)
+
+
+def refused(answer: TestResponse, *statuses: int) -> Mapping[str, Any]:
+    """Check that an answer is a proper problem with one of the statuses; return it."""
+    assert answer.status_code in statuses, answer.text
+    assert answer.content_type == "application/problem+json"
+    body: dict[str, Any] = answer.get_json(force=True)
+    assert body["status"] == answer.status_code
+    assert body["request_id"] == answer.headers["X-Request-Id"]
+    assert body["code"]
+    assert body["detail"]
+    for word in ("Traceback", "/work/", "site-packages", ".py", "psycopg"):
+        assert word not in answer.text
+    return body
