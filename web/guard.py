@@ -22,10 +22,7 @@ PUBLIC = frozenset({"health.healthz", "health.readyz", "health.version"})
 
 def install(app: Flask, *, admin_key: str, origins: frozenset[str]) -> None:
     """Guard every route of the application. SettingsError without a key: open is no default."""
-    if not admin_key:
-        raise SettingsError(
-            "there is no admin key: set ZQ_AUTH__ADMIN_KEY (or ..._FILE), or run `zq up` once"
-        )
+    check_key(admin_key)
     expected = sha256(admin_key.encode()).digest()
 
     @app.before_request
@@ -35,6 +32,14 @@ def install(app: Flask, *, admin_key: str, origins: frozenset[str]) -> None:
         g.principal = _principal(expected)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             _check_origin(origins)
+
+
+def check_key(admin_key: str) -> None:
+    """Raise SettingsError where there is no admin key."""
+    if not admin_key:
+        raise SettingsError(
+            "there is no admin key: set ZQ_AUTH__ADMIN_KEY (or ..._FILE), or run `zq up` once"
+        )
 
 
 def _principal(expected: bytes) -> Principal:

@@ -14,15 +14,19 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from selectors import EVENT_READ
 from typing import Any
+from uuid import uuid4
 
+import orjson
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
 
 from orchestrator.settings import Settings
 from web import log_lines
 from web.context import Shared
+from web.errors import MEDIA_TYPE
 from web.strict_json import BODY_READ
 
 #: A request must have arrived whole within this time, seconds.
@@ -31,6 +35,43 @@ REQUEST_S = 25.0
 IDLE_S = 15
 #: What a stopping process gives its requests; sockets are closed at once.
 GRACE_S = 20
+
+
+class Page:
+    """Takes the place of a socket and keeps what gunicorn writes of an error."""
+
+    def __init__(self) -> None:
+        self._text = b""
+
+    def gettimeout(self) -> float:
+        """Say that it never blocks."""
+        return 0.0
+
+    def sendall(self, data: bytes) -> None:
+        """Keep some bytes."""
+        self._text += data
+
+    def as_problem(self) -> bytes:
+        """Return the same answer with a problem as its body."""
+        word = self._text.split(b" ", 2)[1:2]
+        status = HTTPStatus(int(word[0])) if word else HTTPStatus.BAD_REQUEST
+        request_id = uuid4().hex
+        body = {
+            "type": "about:blank",
+            "title": status.phrase,
+            "status": status,
+            "code": "internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request",
+            "detail": "this is no HTTP request that this server can read",
+            "request_id": request_id,
+            "problems": [],
+        }
+        data = orjson.dumps(body)
+        headers = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+            f"Content-Type: {MEDIA_TYPE}\r\nX-Request-Id: {request_id}\r\n"
+            f"X-Content-Type-Options: nosniff\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        return headers.encode() + data
 
 
 class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
@@ -83,6 +124,13 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
             if since < late and self._arriving.pop(client, 0.0):
                 with suppress(OSError):
                     client.shutdown(socket.SHUT_RD)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer what is no HTTP with a problem as well; gunicorn's own page is HTML."""
+        page = Page()
+        super().handle_error(req, page, addr, exc)
+        with suppress(OSError):
+            client.sendall(page.as_problem())
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """On SIGTERM, tell sockets and waiting requests to end before the rest is waited for."""

@@ -8,12 +8,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from gunicorn.app.base import BaseApplication
 
 from orchestrator.errors import ZQError
-from orchestrator.settings import Settings
+from orchestrator.settings import load
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -34,19 +34,23 @@ class Server(BaseApplication):  # type: ignore[misc]
         return self._make()
 
 
-def serve(settings: Settings, only: str) -> None:
-    """Serve until SIGTERM. It does not return: gunicorn ends the process."""
+def serve(only: Literal["all", "sockets"]) -> None:
+    """Serve until SIGTERM. It does not return: gunicorn ends the process.
+
+    SettingsError before anything is started.
+    """
     folder = None
-    if settings.web.processes > 1:
+    if load().web.processes > 1:
         # Must be set before prometheus_client is imported, which decides there how it counts.
         folder = tempfile.mkdtemp(prefix="zq-metrics-")
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-    from web.gunicorn_conf import options
-    from web.wsgi import make_app
-
     master = os.getpid()
     try:
-        Server(options(settings), lambda: make_app(only)).run()  # type: ignore[arg-type]
+        from web.gunicorn_conf import options
+        from web.wsgi import load_settings, make_app
+
+        settings = load_settings()
+        Server(options(settings), lambda: make_app(settings, only=only)).run()
     finally:
         if folder and os.getpid() == master:
             shutil.rmtree(folder, ignore_errors=True)
@@ -56,11 +60,8 @@ def main() -> None:
     """Read the command line and the settings, and serve."""
     parser = argparse.ArgumentParser(prog="python -m web.serve", description=__doc__)
     parser.add_argument("--only", choices=["all", "sockets"], default="all")
-    arguments = parser.parse_args()
-    from orchestrator.settings import load
-
     try:
-        serve(load(), arguments.only)
+        serve(parser.parse_args().only)
     except ZQError as error:
         sys.exit(f"zq web: {error.detail}")
 

@@ -9,21 +9,26 @@ from flask import Flask
 from orchestrator import bootstrap, settings
 from orchestrator.settings import Settings
 from web.app import Only, create_app
+from web.guard import check_key
 
 
 def load_settings() -> Settings:
-    """Read the settings; without an admin key in them, the one kept in the home folder is used."""
+    """Read the settings and find what they leave open: running servers, and the kept admin key.
+
+    SettingsError when something is still missing.
+    """
     found = settings.load()
     kept = found.home / "admin.key"
     if not found.auth.admin_key and kept.is_file():
         key = kept.read_text(encoding="utf-8").strip()
         found = replace(found, auth=replace(found.auth, admin_key=key))
-    return found
+    check_key(found.auth.admin_key)
+    return bootstrap.resolve(found)
 
 
-def make_app(only: Only = "all") -> Flask:
-    """Build the application from the environment."""
-    found = load_settings()
+def make_app(found: Settings | None = None, *, only: Only = "all") -> Flask:
+    """Build the application, from the environment where no settings are given."""
+    found = found or load_settings()
     # A socket reads the record once a second at most: it needs no connection of its own.
     size = max(found.database.pool_size, found.web.threads)
     return create_app(bootstrap.build(found, pool_size=size), only=only)

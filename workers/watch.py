@@ -96,10 +96,10 @@ class Watch:
     def _beat(self) -> bool:
         """Beat if it is right to; False when the worker must not go on."""
         now = time.monotonic()
-        self._next_beat = now + self._settings.beat_s
         card = self._read_card()
         if card is None or now - self._last_pulse > _SILENCE_S:
             return True
+        self._next_beat = now + self._settings.beat_s
         try:
             pulse = self._core.store.fleet.beat(self._sign(card))
         except StoreUnavailable as error:

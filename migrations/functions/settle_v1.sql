@@ -18,23 +18,16 @@ DECLARE
     v_run runs%ROWTYPE;
     v_seq bigint;
     v_open int;
-    v_done int[];          -- those whose dependants have not heard of it yet
     v_ended int;           -- how many tasks ended, for the open counter
     v_failed int;
     v_accepted int[];      -- attempts of the caller that were still its own
-    v_settled int[];       -- tasks that have ended in this call
-    v_new int[];
+    v_settled int[];       -- those of them that have ended
     v_take int := p_take;
     v_room int := p_room;
-    v_left int := 0;
     v_logged jsonb;
     v_log_n int := 0;
-    v_claimed jsonb := '[]';
-    v_queued jsonb := '[]';
     v_events jsonb := '[]';
-    v_some jsonb;
-    v_took int;
-    v_put int;
+    v_spread jsonb;
     v_end jsonb;
     v_timer boolean;
 BEGIN
@@ -127,114 +120,18 @@ BEGIN
            coalesce(bool_or(n.next IN ('retrying', 'waiting')), false),
            coalesce(jsonb_agg(jsonb_build_array(n.seq, 'task', n.node_id, n.map_index, n.next,
                                                 n.attempt, n.data) ORDER BY n.seq), '[]')
-      INTO v_accepted, v_done, v_failed, v_timer, v_events
+      INTO v_accepted, v_settled, v_failed, v_timer, v_events
       FROM n;
     v_seq := v_seq + cardinality(v_accepted);
-    v_ended := cardinality(v_done);
-    v_settled := v_done;
+    v_ended := cardinality(v_settled);
 
-    WHILE cardinality(v_done) > 0 LOOP
-        -- What each ended task means to each dependant: ok, failed, or skipped.
-        WITH e AS (
-            SELECT x.dst, count(*)::int AS n,
-                   count(*) FILTER (WHERE t.state IN ('failed', 'timed_out', 'cancelled')
-                                       OR t.state = 'skipped' AND t.reason = 'upstream_failed')::int
-                       AS failed,
-                   count(*) FILTER (WHERE t.state = 'skipped' AND t.reason <> 'upstream_failed'
-                                       OR t.state = 'succeeded' AND x.handle IS NOT NULL AND NOT
-                                          t.output -> 'taken' ?| string_to_array(x.handle, ','))::int
-                       AS skipped
-              FROM tasks t,
-                   unnest(t.dependants, t.handles) AS x (dst, handle)
-             WHERE t.run_id = p_run AND t.task_no = ANY (v_done)
-             GROUP BY x.dst
-        ), q AS (
-            SELECT d.task_no, d.queue, d.priority, d.upstreams, d.waits_for - e.n AS waits,
-                   d.up_failed + e.failed AS failed, d.up_skipped + e.skipped AS skipped,
-                   d.trigger_rule AS rule
-              FROM e JOIN tasks d ON d.run_id = p_run AND d.task_no = e.dst
-             WHERE d.state = 'pending'
-        ), g AS (
-            SELECT q.*, q.waits = 0 AS decided,
-                   q.waits = 0 AND CASE q.rule
-                       WHEN 'all_success' THEN q.failed = 0 AND q.skipped = 0
-                       WHEN 'all_done' THEN true
-                       WHEN 'all_failed' THEN q.failed = q.upstreams
-                       WHEN 'none_failed' THEN q.failed = 0
-                       WHEN 'none_failed_min_one_success'
-                           THEN q.failed = 0 AND q.skipped < q.upstreams
-                       WHEN 'none_skipped' THEN q.skipped = 0
-                   END AS go
-              FROM q
-        ), h AS (
-            SELECT g.*, g.go AND g.queue = ANY (p_queues) AND v_take >= row_number()
-                       OVER (PARTITION BY g.go AND g.queue = ANY (p_queues)
-                             ORDER BY g.priority DESC, g.task_no) AS take
-              FROM g
-        ), k AS (
-            SELECT h.*, CASE WHEN h.take THEN 'running'
-                             WHEN h.go AND v_room >= row_number()
-                                 OVER (PARTITION BY h.go AND NOT h.take
-                                       ORDER BY h.priority DESC, h.task_no) THEN 'queued'
-                             WHEN h.go THEN 'ready'
-                             WHEN h.decided THEN 'skipped'
-                             ELSE 'pending' END AS next
-              FROM h
-        ), u AS (
-            UPDATE tasks d
-               SET state = k.next, waits_for = k.waits, up_failed = k.failed, up_skipped = k.skipped,
-                   attempt = d.attempt + (k.next IN ('running', 'queued'))::int,
-                   queued_at = CASE WHEN k.next IN ('running', 'queued') THEN v_now END,
-                   published_at = CASE WHEN k.next = 'queued' THEN v_now END,
-                   started_at = CASE WHEN k.next = 'running' THEN v_now END,
-                   deadline_at = CASE WHEN k.next = 'running'
-                                      THEN v_now + make_interval(secs => d.timeout_s) END,
-                   claim_id = CASE WHEN k.next = 'running' THEN p_claim END,
-                   worker_id = CASE WHEN k.next = 'running' THEN p_worker END,
-                   pid = CASE WHEN k.next = 'running' THEN p_pid END,
-                   finished_at = CASE WHEN k.next = 'skipped' THEN v_now END,
-                   reason = CASE WHEN k.next = 'skipped' AND k.failed > 0 THEN 'upstream_failed'
-                                 WHEN k.next = 'skipped' AND k.skipped > 0 THEN 'upstream_skipped'
-                                 WHEN k.next = 'skipped' THEN 'rule_not_met' END
-              FROM k
-             WHERE d.run_id = p_run AND d.task_no = k.task_no
-            RETURNING d.task_no, d.node_id, d.map_index, d.state, d.attempt, d.queue, d.priority,
-                      d.reason, d.losses
-        ), s AS (
-            SELECT u.*, v_seq + row_number() OVER (ORDER BY u.task_no) AS seq,
-                   CASE WHEN u.reason IS NOT NULL
-                        THEN jsonb_build_object('reason', u.reason) END AS data
-              FROM u WHERE u.state NOT IN ('pending', 'ready')
-        ), ins AS (
-            INSERT INTO events (run_id, seq, tenant_id, kind, node_id, map_index, state, attempt,
-                                data, at)
-            SELECT p_run, s.seq, v_run.tenant_id, 'task', s.node_id, s.map_index, s.state,
-                   s.attempt, s.data, v_now
-              FROM s
-        )
-        SELECT coalesce(array_agg(u.task_no) FILTER (WHERE u.state = 'skipped'), '{}'),
-               count(*) FILTER (WHERE u.state = 'running'),
-               count(*) FILTER (WHERE u.state = 'queued'),
-               v_left + count(*) FILTER (WHERE u.state = 'ready'),
-               v_claimed || coalesce(jsonb_agg(
-                   jsonb_build_array(u.task_no, u.attempt, u.losses, NULL,
-                                     extract(epoch FROM v_now)))
-                   FILTER (WHERE u.state = 'running'), '[]'),
-               v_queued || coalesce(jsonb_agg(
-                   jsonb_build_array(u.task_no, u.attempt, u.queue, u.priority)
-                   ORDER BY u.priority DESC, u.task_no) FILTER (WHERE u.state = 'queued'), '[]'),
-               (SELECT jsonb_agg(jsonb_build_array(s.seq, 'task', s.node_id, s.map_index, s.state,
-                                                   s.attempt, s.data) ORDER BY s.seq) FROM s)
-          INTO v_new, v_took, v_put, v_left, v_claimed, v_queued, v_some
-          FROM u;
-        v_seq := v_seq + coalesce(jsonb_array_length(v_some), 0);
-        v_events := v_events || coalesce(v_some, '[]');
-        v_take := v_take - v_took;
-        v_room := v_room - v_put;
-        v_done := v_new;
-        v_ended := v_ended + cardinality(v_new);
-        v_settled := v_settled || v_new;
-    END LOOP;
+    IF v_ended > 0 THEN
+        v_spread := zq_spread_v1(p_run, v_run.tenant_id, v_settled, v_seq, v_now, p_claim,
+                                 p_worker, p_pid, p_queues, v_take, v_room);
+        v_seq := (v_spread -> 'seq')::bigint;
+        v_events := v_events || (v_spread -> 'events');
+        v_ended := v_ended + jsonb_array_length(v_spread -> 'skipped');
+    END IF;
 
     IF v_ended > 0 OR jsonb_array_length(v_events) > 0 OR v_log_n > 0 THEN
         UPDATE run_counters SET seq = v_seq, open = open - v_ended, failed = failed + v_failed
@@ -252,7 +149,10 @@ BEGIN
         PERFORM pg_notify('zq_upkeep', '');
     END IF;
     RETURN jsonb_build_object(
-        'accepted', v_accepted, 'settled', v_settled, 'claimed', v_claimed, 'queued', v_queued, 'ready', v_left,
+        'accepted', v_accepted,
+        'settled', to_jsonb(v_settled) || coalesce(v_spread -> 'skipped', '[]'),
+        'claimed', v_spread -> 'claimed', 'queued', v_spread -> 'queued',
+        'ready', v_spread -> 'ready',
         'events', v_events, 'logged', v_logged, 'at', extract(epoch FROM v_now), 'open', v_open,
         'tenant', v_run.tenant_id, 'workflow', v_run.workflow_id, 'version', v_run.version);
 END $$;

@@ -18,7 +18,16 @@ TABLES = Path(__file__).with_suffix(".sql")
 
 #: In the order in which they call each other. A changed function gets a new name (_v2) in a new
 #: revision, and the old one goes a release later, so that old and new workers run side by side.
-ORDER = ("end_run_v1", "start_v1", "claim_v1", "settle_v1", "queue_v1", "cancel_v1", "finish_v1")
+ORDER = (
+    "end_run_v1",
+    "spread_v1",
+    "start_v1",
+    "claim_v1",
+    "settle_v1",
+    "queue_v1",
+    "cancel_v1",
+    "finish_v1",
+)
 
 
 def upgrade() -> None:

@@ -193,14 +193,20 @@ class _Hub:
     def _run(self) -> None:
         pause_s = 0.05
         while True:
+            with self._lock:
+                idle = not self._wanted
+            if idle:
+                self._awake.wait()
             self._awake.clear()
             try:
                 with self._client.pubsub() as line:  # type: ignore[no-untyped-call]
                     line.subscribe(self._wake)
                     self._hear(line)
             except (redis.RedisError, OSError) as error:
-                log.warning("channel: listening stopped, trying again: %s", error)
-            pause_s = 0.05 if self._wake in self._open else min(1.0, pause_s * 2)
+                heard = bool(self._open)
+                level = logging.WARNING if heard else logging.DEBUG
+                log.log(level, "channel: listening stopped, trying again: %s", error)
+            pause_s = 0.05 if heard else min(1.0, pause_s * 2)
             self._lost()
             self._awake.wait(pause_s)
 

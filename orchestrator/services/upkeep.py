@@ -107,7 +107,7 @@ class Upkeep:
             settled_runs=self._settle(),
         )
         if not done.idle:
-            log.info("upkeep: %s", done)
+            log.debug("upkeep: %s", done)
         return done
 
     def _tidy(self) -> None:

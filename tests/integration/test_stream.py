@@ -296,6 +296,39 @@ def test_a_client_that_talks_is_closed_and_a_long_message_too(web: Web, hand: Ha
     assert [f for f in frames(line) if "closed" in f] == [{"closed": 1009}]
 
 
+@pytest.mark.parametrize(
+    ("raw", "codes"),
+    [
+        (b"\x81\x05hello", {1002}),
+        (b"\x81\x82\x00\x00\x00\x00\xff\xfe", {1007}),
+        (b"\x83\x80\x00\x00\x00\x00", {1002}),
+        (b"\xc1\x80\x00\x00\x00\x00", {1002}),
+        (
+            b"\x01\xfe\xff\xff\x00\x00\x00\x00" + b"x" * 65_535 + b"\x00\x82\x00\x00\x00\x00xx",
+            {1009},
+        ),
+        (b"\x89\x80\x00\x00\x00\x00" * 20_000 + b"\x88\x80\x00\x00\x00\x00", {0}),
+        (b"\x88\x82\x00\x00\x00\x00\x03\xe8", {1000}),
+    ],
+    ids=["unmasked", "bad text", "opcode", "compressed", "fragments", "pings", "goodbye"],
+)
+def test_what_is_no_websocket_ends_it(web: Web, hand: Hand, raw: bytes, codes: set[int]) -> None:
+    line = web.socket(hand.start(1))
+    list(frames(line, 2))
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            line.sock.sendall(raw)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    closed = [f["closed"] for f in frames(line) if "closed" in f]
+    sending.join()
+    assert closed, "it hung up without a word"
+    assert closed[0] in codes, closed
+    wait_for(lambda: watchers(web) == 0, what="the slot to be given back")
+
+
 def test_sigterm_closes_sockets_at_once(
     module_database_url: str, redis_server_url: str, hand: Hand
 ) -> None:

@@ -42,7 +42,7 @@ routes = Routes("workflows", __name__, description="Workflows, and starting runs
 def document(saved: SavedWorkflow, version: Version) -> dict[str, Any]:
     """Return a workflow as clients see it: the definition with what is stored around it."""
     row: dict[str, Any] = WorkflowRow().dump(saved)
-    return {**version.definition, **row, "version": version.version}
+    return {**row, **version.definition, "version": version.version}
 
 
 def _etag(version: int) -> dict[str, str]:

@@ -1,0 +1,95 @@
+"""The API document says what the routes do: neither more nor less."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.api.conftest import TWO, Api, build_core, refused
+from web.app import create_app
+from web.guard import PUBLIC
+
+
+@pytest.fixture
+def document(api: Api) -> dict[str, Any]:
+    answer = api.get("/openapi.json")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def test_it_lists_exactly_the_url_map(app: Flask, document: dict[str, Any]) -> None:
+    routes = {
+        (re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    listed = {
+        (path, method)
+        for path, item in document["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+    assert listed == routes
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def references(part: Any) -> list[str]:
+        if isinstance(part, dict):
+            own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
+            return own + [r for inner in part.values() for r in references(inner)]
+        return [r for inner in part for r in references(inner)] if isinstance(part, list) else []
+
+    found = references(document)
+    assert len(found) > 50
+    for reference in found:
+        part: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            part = part[step]
+
+
+def test_only_public_routes_need_no_key(document: dict[str, Any]) -> None:
+    open_paths = {p for p, i in document["paths"].items() if i.get("get", {}).get("security") == []}
+    assert open_paths == {f"/{name.partition('.')[2]}" for name in PUBLIC}
+    assert document["security"] == [{"key": []}]
+
+
+def test_errors_are_problems(document: dict[str, Any]) -> None:
+    content = document["components"]["responses"]["DEFAULT_ERROR"]["content"]
+    assert list(content) == ["application/problem+json"]
+    for item in document["paths"].values():
+        for method, operation in item.items():
+            if method != "parameters":
+                assert "default" in operation["responses"]
+                assert operation["summary"]
+
+
+def test_answers_have_the_fields_of_the_document(api: Api, document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    run_id = api.run(TWO)
+    api.workflow(TWO)
+    for path, name in (
+        (f"/runs/{run_id}", "Run"),
+        (f"/runs/{run_id}/tasks/a", "Task"),
+    ):
+        assert set(api.get(path).json) == set(schemas[name]["properties"])
+    item = api.get("/workflows").json["items"][0]
+    assert set(item) == set(schemas["WorkflowRow"]["properties"])
+    whole = api.get(f"/workflows/{item['id']}").json
+    assert set(whole) == set(schemas["WorkflowDocument"]["properties"])
+    problem = refused(api.get("/nothing"), 404)
+    assert set(problem) == set(schemas["Problem"]["properties"])
+
+
+def test_the_socket_process_has_sockets_and_health_only() -> None:
+    app = create_app(build_core(), only="sockets")
+    assert {rule.rule for rule in app.url_map.iter_rules()} == {
+        "/healthz",
+        "/readyz",
+        "/version",
+        "/metrics",
+        "/api/v1/runs/<uuid:run_id>/stream",
+    }
