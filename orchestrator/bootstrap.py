@@ -18,6 +18,7 @@ from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Channel, Observer
 from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.store import Store
+from orchestrator.services.steering import Steering
 from orchestrator.services.upkeep import Upkeep
 from orchestrator.services.workflow_engine import WorkflowEngine
 from orchestrator.services.workflows import Workflows
@@ -47,6 +48,7 @@ class Core:
     clock: Clock
     engine: WorkflowEngine
     workflows: Workflows
+    steering: Steering
     upkeep: Upkeep
 
 
@@ -112,5 +114,6 @@ def build(
         clock=clock,
         engine=engine,
         workflows=Workflows(store, clock),
+        steering=Steering(store, engine, clock),
         upkeep=Upkeep(store, engine, dispatcher, clock, settings.upkeep, settings.worker),
     )

@@ -1,6 +1,7 @@
 """The promises of a run, checked on what any store reads back; the SQL twin is in `integration/`.
 
-Each check yields a sentence for what is broken; nothing is broken when none does.
+Each check yields a sentence for what is broken; nothing is broken when none does. What a rerun took
+over from its origin (its events say so) was decided there, and is not judged again.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ def broken_in(reads: Reads, tenant_id: UUID, run_id: UUID, plan: Mapping[str, An
     assert run is not None, f"run {run_id} is not there"
     tasks = reads.tasks(run_id, limit=100_000)
     events = reads.events(run_id, after=0, limit=1_000_000)
+    taken_over = {e.node_id for e in events if "origin_run_id" in (e.data or {})}
     return [
         f"run {run_id}: {problem}"
         for problem in (
             *_numbering(run, events),
             *_run_moves(run, events),
             *_verdict(run, tasks),
-            *_task_moves(tasks, events),
-            *_attempts(reads, tasks),
-            *_joins(run, tasks, events, plan),
+            *_task_moves(tasks, events, taken_over),
+            *_attempts(reads, [t for t in tasks if t.node_id not in taken_over]),
+            *_joins(tasks, events, plan, taken_over),
         )
     ]
 
@@ -85,7 +87,9 @@ def _verdict(run: Run, tasks: list[Task]) -> Iterator[str]:
         yield "its tasks wait for each other and nothing is alive"
 
 
-def _task_moves(tasks: list[Task], events: list[Event]) -> Iterator[str]:
+def _task_moves(
+    tasks: list[Task], events: list[Event], taken_over: set[str | None]
+) -> Iterator[str]:
     told: dict[tuple[str | None, int | None], list[TaskState]] = {}
     for event in events:
         if event.kind is Kind.TASK:
@@ -95,7 +99,7 @@ def _task_moves(tasks: list[Task], events: list[Event]) -> Iterator[str]:
     for task in tasks:
         states = [TaskState.PENDING, *told.get((task.node_id, task.map_index), ())]
         for was, to in itertools.pairwise(states):
-            if not _legal(was, to):
+            if not _legal(was, to) and task.node_id not in taken_over:
                 yield f"{task.node_id} went from {was} to {to}"
         shown = TaskState.PENDING if len(states) == 1 else states[-1]
         if task.state is not shown and not (task.state is TaskState.READY and shown.ended is False):
@@ -124,7 +128,7 @@ def _attempts(reads: Reads, tasks: list[Task]) -> Iterator[str]:
 
 
 def _joins(
-    run: Run, tasks: list[Task], events: list[Event], plan: Mapping[str, Any]
+    tasks: list[Task], events: list[Event], plan: Mapping[str, Any], taken_over: set[str | None]
 ) -> Iterator[str]:
     by_no = {t.task_no: t for t in tasks}
     ended_at = _first(events, lambda e: TaskState(e.state or "").ended)
@@ -138,7 +142,7 @@ def _joins(
         decided_at = started_at.get(node_id)
         if task.state is TaskState.SKIPPED and decided_at is None:
             decided_at = ended_at[node_id]
-        if decided_at is None or not sources:
+        if decided_at is None or not sources or node_id in taken_over:
             continue
         if any(ended_at.get(s.node_id, decided_at) >= decided_at for s, _ in sources):
             yield f"{node_id} was decided before its upstreams had ended"

@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import RunState
 from orchestrator.models.task import Claim
 from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Release, Take
@@ -230,13 +229,10 @@ class RunMachine(RuleBasedStateMachine):
     @rule(at=pick)
     def pause_or_resume(self, at: int) -> None:
         """Pause a running run, or let a paused one go on."""
-        run_id = self.runs[at % len(self.runs)]
-        run = self.store.reads.run(DEFAULT_TENANT, run_id)
-        assert run is not None
-        if run.state is RunState.RUNNING:
-            self.rig.force(run_id, RunState.PAUSED)
-        elif run.state is RunState.PAUSED:
-            self.rig.force(run_id, RunState.RUNNING)
+        run_id, steer = self.runs[at % len(self.runs)], self.store.moves.steer
+        moved = steer(run_id, RunState.RUNNING, RunState.PAUSED)
+        if moved is not None and moved.was == RunState.PAUSED:
+            self._told(steer(run_id, RunState.PAUSED, RunState.RUNNING))
 
     @invariant()
     def promises_hold(self) -> None:
@@ -257,9 +253,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def _fair_round(self) -> None:
         for run_id in self.runs:
-            run = self.store.reads.run(DEFAULT_TENANT, run_id)
-            if run is not None and run.state is RunState.PAUSED:
-                self.rig.force(run_id, RunState.RUNNING)
+            self._told(self.store.moves.steer(run_id, RunState.PAUSED, RunState.RUNNING))
         self.rig.pass_time(65)
         self._beat()
         self.upkeep(expires=False)

@@ -20,11 +20,12 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+from gunicorn import util
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
 
+from orchestrator import log_lines
 from orchestrator.settings import Settings
-from web import log_lines
 from web.context import Shared
 from web.errors import MEDIA_TYPE
 from web.strict_json import BODY_READ
@@ -33,6 +34,8 @@ from web.strict_json import BODY_READ
 REQUEST_S = 25.0
 #: A connection without a request is closed after this time, seconds.
 IDLE_S = 15
+#: How long a client may take to hang up, seconds.
+FAREWELL_S = 0.5
 #: What a stopping process gives its requests; sockets are closed at once.
 GRACE_S = 20
 
@@ -112,9 +115,15 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
         """Serve one request of a connection."""
         self._arriving[conn.sock] = time.monotonic()
         try:
-            return super().handle(conn)
+            goes_on = super().handle(conn)
         finally:
             self._arriving.pop(conn.sock, None)
+        if not goes_on:
+            # Else the main loop would wait for a client that does not hang up, and all with it.
+            with suppress(OSError):
+                conn.sock.setblocking(True)
+            util.close_graceful(conn.sock, timeout=FAREWELL_S)
+        return goes_on
 
     def notify(self) -> None:
         """Once a second: end requests that have been arriving for too long."""

@@ -109,8 +109,9 @@ class WholeWriter:
             self._sock.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
-        """Close the socket."""
-        self._sock.close()
+        """Say that nothing follows. The server closes: with unread input, a close loses the end."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
 
 class Line:
@@ -174,5 +175,6 @@ class Line:
     def drop(self) -> None:
         """End the reading thread; the server closes the connection."""
         self._ws.connected = False
-        self._writer.stop_reading()
-        self._ws.thread.join(_FAREWELL_S)
+        if self._ws.thread.is_alive():
+            self._writer.stop_reading()
+            self._ws.thread.join(_FAREWELL_S)

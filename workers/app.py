@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import signals
 
-from orchestrator import bootstrap, settings
+from orchestrator import bootstrap, log_lines, settings
 from orchestrator.ports.dispatch import FINISH_QUEUE
 from workers import messages, presence
 
@@ -14,6 +14,12 @@ _settings = settings.load()
 app = bootstrap.celery(_settings)
 messages.register(app, _settings)
 presence.register(app, _settings)
+
+
+@signals.setup_logging.connect
+def _log_lines(**_: Any) -> None:
+    """Celery's own set-up is replaced: every process of the product writes the same lines."""
+    log_lines.set_up(_settings.log_level)
 
 
 @signals.celeryd_after_setup.connect

@@ -49,8 +49,8 @@ class Capture:
     """
 
     __slots__ = (
-        "_bytes", "_clock", "_dropped", "_failing", "_line_bytes", "_lines", "_open", "_partial",
-        "_room", "_send", "_sink", "_task_no", "_token", "before",
+        "_bytes", "_clock", "_dropped", "_failing", "_line_bytes", "_lines", "_lock", "_open",
+        "_partial", "_room", "_send", "_sink", "_task_no", "_token", "before",
     )  # fmt: skip
 
     def __init__(
@@ -70,8 +70,11 @@ class Capture:
         self._failing = False
         self._open = False
         self._partial: dict[tuple[int, str], _Partial] = {}
-        # Reentrant: a signal handler may log while the line before it is being taken down.
-        self._room = threading.Condition(threading.RLock())
+        # Reentrant: a signal handler may log while the line before it is being taken down. Taken
+        # itself, not through the Condition, whose Python code a StopRequested could leave between
+        # taking the lock and guarding it.
+        self._lock = threading.RLock()
+        self._room = threading.Condition(self._lock)
         self._send = threading.Lock()
         self._token: Token[capture_hub.Receiver | None]
         #: The threads that were there before: what they write is not this handler's.
@@ -87,7 +90,7 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         capture_hub.hub.leave(self)
         capture_hub.current.reset(self._token)
-        with self._room:
+        with self._lock:
             self._open = False
             for (_thread, level), partial in self._partial.items():
                 self._keep(level, partial.take())
@@ -111,7 +114,7 @@ class Capture:
         """Take down a piece of a stream; it becomes lines where they end, per thread."""
         if not text:
             return
-        with self._room:
+        with self._lock:
             key = (threading.get_ident(), level)
             partial = self._partial.pop(key, None) or _Partial(self._line_bytes)
             start = 0
@@ -132,7 +135,7 @@ class Capture:
 
     def say(self, level: str, text: str) -> None:
         """Take down whole lines."""
-        with self._room:
+        with self._lock:
             for line in _ENDS.split(text):
                 self._keep(level, _cut(line, len(line), self._line_bytes))
 
@@ -160,7 +163,7 @@ class Capture:
     def flush(self) -> bool:
         """Send what waits; False when the sink did not take it. Only one sends at a time."""
         with self._send:
-            with self._room:
+            with self._lock:
                 taken, dropped = self._take()
                 self._room.notify_all()
             if not taken:
@@ -175,7 +178,7 @@ class Capture:
             finally:
                 if not stored:
                     self._put_back(taken, dropped)
-            with self._room:
+            with self._lock:
                 self._failing = not stored
                 self._room.notify_all()
             return stored
@@ -185,7 +188,7 @@ class Capture:
 
         The caller stores these lines; they are forgotten here.
         """
-        with self._send, self._room:
+        with self._send, self._lock:
             return self._told(*self._take())
 
     def _take(self) -> tuple[list[tuple[float, str, str, int]], int]:
@@ -195,7 +198,7 @@ class Capture:
         return taken, dropped
 
     def _put_back(self, taken: list[tuple[float, str, str, int]], dropped: int) -> None:
-        with self._room:
+        with self._lock:
             self._dropped += dropped
             self._lines.extendleft(reversed(taken))
             self._bytes += sum(line[3] for line in taken)

@@ -151,16 +151,17 @@ class Runtime:
         return {
             "inputs": input or {},
             "nodes": {
-                plan.nodes[no].node.id: {"output": self._fetched(claim.run_id, output)}
+                plan.nodes[no].node.id: {"output": self._fetched(output)}
                 for no, output in outputs.items()
             },
             "run": {"id": str(claim.run_id), "attempt": claim.attempt},
             "now": self._core.clock.now(),
         }
 
-    def _fetched(self, run_id: UUID, output: Any) -> Any:
+    def _fetched(self, output: Any) -> Any:
         if isinstance(output, dict) and set(output) == {_KEPT_OUTSIDE}:
-            _, data = self._core.artifacts.get(run_id, output[_KEPT_OUTSIDE])
+            run_id, name = output[_KEPT_OUTSIDE].split("/")
+            _, data = self._core.artifacts.get(UUID(run_id), name)
             return orjson.loads(data)
         return output
 
@@ -173,7 +174,8 @@ class Runtime:
             return outcome
         name = f"output-{claim.task_no}-{claim.attempt}.json"
         self._core.artifacts.put(claim.run_id, name, data, "application/json", node_id)
-        return Value(output={_KEPT_OUTSIDE: name})
+        # With the run's id: a later run may take the output over.
+        return Value(output={_KEPT_OUTSIDE: f"{claim.run_id}/{name}"})
 
     def _refill(self) -> None:
         try:

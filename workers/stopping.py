@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from uuid import UUID
 
 from orchestrator.models.task import Claim
@@ -40,11 +41,13 @@ class StopSwitch:
     def __init__(self, desk: Path, pid: int) -> None:
         self._note = note(desk, pid)
         self._current: tuple[UUID, int, int] | None = None
+        self._pool_s_own: Any = None
 
     def install(self) -> None:
         """Take the two signals; the main thread of a pool child calls it once."""
         signal.signal(STOP_SIGNAL, self._noted)
         signal.signal(signal.SIGALRM, self._rang)
+        self._pool_s_own = signal.signal(signal.SIGTERM, self._terminated)
 
     @contextmanager
     def watching(self, claim: Claim, timeout_s: float) -> Iterator[None]:
@@ -56,6 +59,15 @@ class StopSwitch:
         finally:
             self._current = None
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _terminated(self, number: int, frame: FrameType | None) -> None:
+        # A cold shutdown: the attempt is given up, not failed for having been interrupted.
+        if self._current is not None:
+            raise StopRequested("lost")
+        if callable(self._pool_s_own):
+            self._pool_s_own(number, frame)
+        else:
+            raise SystemExit(0)
 
     def _rang(self, _number: int, _frame: FrameType | None) -> None:
         if self._current is not None:

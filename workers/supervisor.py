@@ -16,7 +16,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 
-from orchestrator import bootstrap, settings
+from orchestrator import bootstrap, log_lines, settings
 from orchestrator.settings import Settings
 from workers.identity import fresh
 from workers.linux import die_with_parent
@@ -142,7 +142,7 @@ class Supervisor:
 def main() -> None:
     """Run `python -m workers.supervisor`."""
     configured = settings.load()
-    logging.basicConfig(level=configured.log_level, format="%(levelname)s %(name)s: %(message)s")
+    log_lines.set_up(configured.log_level)
     Supervisor(configured).run()
 
 

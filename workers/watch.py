@@ -21,7 +21,7 @@ from uuid import UUID
 
 import psutil
 
-from orchestrator import __version__, bootstrap, settings
+from orchestrator import __version__, bootstrap, log_lines, settings
 from orchestrator.errors import StoreUnavailable
 from orchestrator.ports.store import Beat, Held, Pulse
 from workers.identity import Identity, identity
@@ -179,11 +179,12 @@ class Watch:
 
 def main() -> None:
     """Watch over a plain `celery worker`: `python -m workers.watch MAIN_PID PULSE_FD`."""
-    logging.basicConfig(level="INFO", format="%(levelname)s watch: %(message)s")
+    configured = settings.load()
+    log_lines.set_up(configured.log_level)
     for number in (signal.SIGINT, signal.SIGTERM):
         # The worker it watches gets the same signal and may take its time to end.
         signal.signal(number, signal.SIG_IGN)
-    core = bootstrap.build(settings.load(), pool_size=2)
+    core = bootstrap.build(configured, pool_size=2)
     Watch(core, identity(), int(sys.argv[1]), int(sys.argv[2])).run()
 
 

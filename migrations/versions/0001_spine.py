@@ -27,6 +27,8 @@ ORDER = (
     "queue_v1",
     "cancel_v1",
     "finish_v1",
+    "steer_v1",
+    "rerun_v1",
 )
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from orchestrator.cli.output import clean, say
-from orchestrator.settings import Settings, load
+from orchestrator.settings import load
 
 
 @click.command("up")
@@ -69,13 +69,13 @@ def worker_command(slots: int | None, queues: str | None) -> NoReturn:
 @click.command("scheduler")
 def scheduler_command() -> int:
     """Run the scheduler: timers, lost work, runs that must end. Several may run."""
-    from orchestrator import bootstrap
+    from orchestrator import bootstrap, log_lines
 
     settings = load()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    _log_to_stderr(settings)
+    log_lines.set_up(settings.log_level)
     core = bootstrap.build(settings)
     try:
         core.upkeep.run_forever(stop)
@@ -118,9 +118,3 @@ def _become(module: str, *arguments: str) -> NoReturn:
         if name.startswith("ZQ_") and f"{name}_FILE" in os.environ:
             del os.environ[f"{name}_FILE"]
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    import logging
-
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")

@@ -35,7 +35,8 @@ ENDS = frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED, S.TIMED_OUT})
 
 #: The whole state machine of a run; Postgres guards the same moves again.
 MOVES: Mapping[RunState, frozenset[RunState]] = {
-    S.QUEUED: frozenset({S.RUNNING, S.CANCELLING, S.CANCELLED, S.TIMED_OUT}),
+    # A rerun that took over every task ends without a claim.
+    S.QUEUED: frozenset({S.RUNNING, S.CANCELLING, S.SUCCEEDED, S.FAILED, S.CANCELLED, S.TIMED_OUT}),
     S.RUNNING: frozenset({S.PAUSED, S.CANCELLING, S.SUCCEEDED, S.FAILED, S.CANCELLED, S.TIMED_OUT}),
     S.PAUSED: frozenset({S.RUNNING, S.CANCELLING, S.SUCCEEDED, S.FAILED, S.CANCELLED, S.TIMED_OUT}),
     S.CANCELLING: frozenset({S.CANCELLED, S.TIMED_OUT, S.FAILED}),

@@ -161,6 +161,14 @@ class UnitOfWork(Protocol):
     def start(self, new: NewRun) -> Moved:
         """Store a run with its tasks and first events."""
 
+    def rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
+        """Store a run of `new.origin_run_id`'s version and input in which only `again` runs.
+
+        The other tasks are taken over as they ended, with their outputs. `again` must hold every
+        dependant of its tasks, else a task would be taken over that depends on one that runs.
+        IllegalMove while the origin has not ended. Roots that run again are left `ready`.
+        """
+
 
 class Moves(Protocol):
     """The moves of runs and tasks. Each call is one transaction that locks its run first.
@@ -194,6 +202,12 @@ class Moves(Protocol):
 
     def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
         """Stop a run; it ends as `to` when no attempt is live. None for an unknown run."""
+
+    def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
+        """Pause or resume: move a run that is `was`. `Moved.was` tells what it really was.
+
+        On resume every queued attempt is in `queued`: workers dropped their announcements.
+        """
 
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """End a run whose tasks have all ended; None when it has ended already or cannot yet."""
@@ -246,7 +260,10 @@ class Reads(Protocol):
         """Return the (workflow, version) a run is pinned to; None for an unknown one."""
 
     def unstarted(self, run_id: UUID) -> int | None:
-        """Return the number of tasks of a run that is still queued; None for any other."""
+        """Return the number of tasks of a run none of which has been touched; else None.
+
+        A run that took over tasks of another one has reported parts: its chord is not reopened.
+        """
 
     def definition(self, workflow_id: UUID, version: int) -> Mapping[str, Any] | None:
         """Return a version's definition; it never changes, so keep it."""

@@ -21,9 +21,17 @@ from orchestrator.models import expression
 from orchestrator.models.ids import uuid7
 from orchestrator.models.plan import Plan
 from orchestrator.models.plan import compile as compile_plan
-from orchestrator.models.run import Run, RunState, Trigger
+from orchestrator.models.run import Run, Trigger
 from orchestrator.models.saved import SavedWorkflow, WorkflowStatus
-from orchestrator.models.task import Claim, Failure, Outcome, Skip, TaskError, TaskState, Value
+from orchestrator.models.task import (
+    Claim,
+    Failure,
+    Outcome,
+    Skip,
+    TaskError,
+    TaskState,
+    Value,
+)
 from orchestrator.models.workflow import check_input
 from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Observer
@@ -72,8 +80,6 @@ class WorkflowEngine:
         self._lock = threading.Lock()
         self._looked: dict[str, datetime] = {}
 
-    # --- starting -------------------------------------------------------------------------------
-
     def start(
         self,
         tenant_id: UUID,
@@ -104,7 +110,7 @@ class WorkflowEngine:
             number = version or saved.version
             plan = self.plan(workflow_id, number)
             moved = self._start(unit, run_id, saved, number, plan, input, trigger, tags)
-        self._begin(moved)
+        self.begin(moved)
         return run_id, True
 
     def execute(
@@ -133,7 +139,7 @@ class WorkflowEngine:
             unit.workflows.add(saved, shape_of(workflow), stored_plan(workflow))
             plan = self._keep(workflow_id, 1, compile_plan(workflow))
             moved = self._start(unit, run_id, saved, 1, plan, input, Trigger.API, tags)
-        self._begin(moved)
+        self.begin(moved)
         return run_id, True
 
     def _start(
@@ -165,12 +171,15 @@ class WorkflowEngine:
             )
         )
 
-    def _begin(self, moved: Moved) -> None:
+    def begin(self, moved: Moved) -> None:
+        """Tell the world of a run that has just been stored; some of it may be settled already."""
         self._notify(moved)
         if self._dispatcher.open(moved.run_id, moved.size or 0):
+            if moved.settled:
+                self._dispatcher.settled(moved.run_id, moved.settled)
             self._dispatcher.release(moved.queued)
-
-    # --- working --------------------------------------------------------------------------------
+        if moved.open == 0:
+            self.settle_run(moved.run_id, moved.workflow_id, moved.version)
 
     def plan(self, workflow_id: UUID, version: int) -> Plan:
         """Return a version's plan; compiled once a process, since versions never change."""
@@ -293,8 +302,6 @@ class WorkflowEngine:
             self.announce(moved)
         return moved
 
-    # --- after a commit -------------------------------------------------------------------------
-
     def announce(self, moved: Moved) -> None:
         """Tell everybody what was committed: watchers, the chord, the workers."""
         self._notify(moved)
@@ -341,22 +348,6 @@ class WorkflowEngine:
             return expression.evaluate(plan.output or "", scope), None
         except ExpressionError as failed:
             return None, {"code": failed.code, "message": f"settings.output: {failed.detail}"}
-
-    # --- steering -------------------------------------------------------------------------------
-
-    def cancel(self, tenant_id: UUID, run_id: UUID, to: RunState = RunState.CANCELLED) -> Run:
-        """Stop a run: nothing starts any more, running handlers are told to stop.
-
-        A run that is being cancelled already answers the same; an ended one is an IllegalMove.
-        """
-        run = self.run(tenant_id, run_id)
-        moved = self._store.moves.cancel(run_id, to)
-        if moved is None:
-            raise NotFound(f"there is no run {run_id}")
-        if moved.was is not None and RunState(moved.was).ended:
-            raise IllegalMove(f"the run has {moved.was}; a run that has ended never moves again")
-        self.announce(moved)
-        return self.run(run.tenant_id, run_id)
 
     def queue(self, run_id: UUID, task_nos: Sequence[int]) -> int:
         """Queue ready and due tasks of a run and announce them; return how many."""

@@ -221,7 +221,17 @@ def test_take_before_room_before_ready(rig: Rig) -> None:
     assert [states[f"l{i}"] for i in range(5)] == ["ready", "ready", "running", "queued", "running"]
 
 
-def test_take_and_room_are_spent_over_waves(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("limit", "room", "states"),
+    [
+        (1, 1, ["running", "queued", "ready"]), (2, 0, ["running", "running", "ready"]),
+        (0, 2, ["queued", "queued", "ready"]), (0, 1, ["queued", "ready", "ready"]),
+    ],
+)  # fmt: skip
+def test_take_and_room_are_spent_over_waves(
+    rig: Rig, limit: int, room: int, states: list[str]
+) -> None:
+    """`a` follows in the first wave, `x` is skipped in it, `y` and `z` follow in the second."""
     player = Player(
         rig.store,
         plan(
@@ -233,14 +243,13 @@ def test_take_and_room_are_spent_over_waves(rig: Rig) -> None:
         ),
     )
     player.claim("root")
-    take = Take(owner=OWNER, queues=("default",), limit=1)
-    moved = player.end("root", take=take, room=1)
-    assert player.states() == {
-        "root": "succeeded", "x": "skipped", "a": "running", "y": "queued", "z": "ready",
-    }  # fmt: skip
-    assert [(e.node_id, e.state) for e in moved.events] == [
-        ("root", "succeeded"), ("x", "skipped"), ("a", "running"), ("y", "queued"),
-    ]  # fmt: skip
+    take = Take(owner=OWNER, queues=("default",), limit=limit)
+    moved = player.end("root", take=take, room=room)
+    found = player.states()
+    assert [found[n] for n in "ayz"] == states
+    told = [(e.node_id, e.state) for e in moved.events[:3]]
+    assert told == [("root", "succeeded"), ("x", "skipped"), ("a", states[0])]
+    assert moved.ready == states.count("ready")
 
 
 def test_paused_run_starts_nothing_in_place(rig: Rig) -> None:

@@ -87,6 +87,14 @@ def test_racing_claims_have_one_winner(rig: Rig, turn: int) -> None:
     assert Counter(e.state for e in player.events() if e.node_id)["running"] == 1
 
 
+def test_racing_claims_of_siblings_all_win_and_share_one_seq(rig: Rig) -> None:
+    player = Player(rig.store, join_of(WIDTH))
+    moved = race([lambda n=n: player.claim(f"w{n}") for n in range(WIDTH)])
+    assert all(moved)
+    assert sum(e.node_id is None for m in moved for e in m.events) == 1, "the run started once"
+    assert [e.seq for e in player.events()] == list(range(1, 2 * WIDTH + 3))
+
+
 def test_racing_settles_of_one_attempt_are_accepted_once(rig: Rig) -> None:
     player = Player(rig.store, chain(2))
     player.claim("n0")

@@ -1,5 +1,6 @@
 -- name: started_on_rule
--- A task was queued, claimed or skipped only after every upstream had ended, by its trigger rule.
+-- A task was queued, claimed or skipped only after every upstream had ended, by its trigger rule
+-- (what a rerun took over from its origin was decided there).
 WITH edge AS (
     SELECT s.run_id, x.dst, s.task_no AS src, s.node_id AS src_node,
            CASE WHEN s.state IN ('failed', 'timed_out', 'cancelled')
@@ -13,6 +14,7 @@ WITH edge AS (
     SELECT e.run_id, e.node_id, min(e.seq) AS seq, bool_or(e.state <> 'skipped') AS started
       FROM events e
      WHERE e.kind = 'task' AND e.state IN ('queued', 'running', 'skipped')
+       AND NOT coalesce(e.data ? 'origin_run_id', false)
      GROUP BY 1, 2
 ), judged AS (
     SELECT t.run_id, t.node_id, d.started, t.trigger_rule AS rule, count(*) AS n,
@@ -79,15 +81,19 @@ SELECT t.run_id, t.node_id, t.state, e.ends
 
 -- name: attempts
 -- Past attempts are numbered without gaps up to the one before the present attempt, or up to it
--- where it is past as well; a claimed or announced attempt is not past.
+-- where it is past as well; a claimed or announced attempt is not past. A rerun keeps none of what
+-- it took over.
 SELECT t.run_id, t.node_id, t.state, t.attempt, a.n, a.last
   FROM tasks t
   LEFT JOIN (SELECT run_id, task_no, count(*) AS n, max(attempt) AS last
                FROM attempts GROUP BY 1, 2) a USING (run_id, task_no)
- WHERE coalesce(a.n, 0) <> coalesce(a.last, 0)
-    OR coalesce(a.n, 0) NOT IN (t.attempt, greatest(t.attempt - 1, 0))
-    OR t.state IN ('queued', 'running', 'succeeded') AND coalesce(a.n, 0) <> t.attempt - 1
-    OR t.losses > t.max_losses + 1;
+ WHERE (coalesce(a.n, 0) <> coalesce(a.last, 0)
+        OR coalesce(a.n, 0) NOT IN (t.attempt, greatest(t.attempt - 1, 0))
+        OR t.state IN ('queued', 'running', 'succeeded') AND coalesce(a.n, 0) <> t.attempt - 1
+        OR t.losses > t.max_losses + 1)
+   AND NOT EXISTS (SELECT 1 FROM events e
+                    WHERE e.run_id = t.run_id AND e.node_id = t.node_id
+                      AND e.data ? 'origin_run_id');
 
 -- name: no_overlap
 -- Attempts of a task do not overlap as owners: the next one starts after the last one was closed.

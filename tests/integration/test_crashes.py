@@ -148,7 +148,7 @@ def test_a_cancel_wins_over_a_child_that_died(live: Live) -> None:
     live.worker()
     run_id = live.start([live.holding()])
     ((_, pid),) = wait_for(lambda: live.traces("hold"), what="the handler to start")
-    live.core.engine.cancel(DEFAULT_TENANT, run_id)
+    live.core.steering.cancel(DEFAULT_TENANT, run_id)
     if psutil.pid_exists(pid):
         os.kill(pid, signal.SIGKILL)
     assert live.ended(run_id).state is RunState.CANCELLED

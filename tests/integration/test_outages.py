@@ -1,4 +1,4 @@
-"""Postgres and Redis away in the middle: what was promised is kept, what was computed is written."""
+"""Postgres and Redis away in the middle of a run: what was promised is kept, results are written."""
 
 from __future__ import annotations
 

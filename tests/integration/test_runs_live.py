@@ -133,7 +133,7 @@ def test_a_handler_that_does_not_listen_is_killed_at_its_timeout(working: Live) 
 def test_a_cancelled_run_stops_its_handlers_and_starts_nothing(working: Live) -> None:
     run_id = working.start([working.holding(), {"id": "after"}], ["hold>after"])
     wait_for(lambda: working.traces("hold"), what="the handler to start")
-    working.core.engine.cancel(DEFAULT_TENANT, run_id)
+    working.core.steering.cancel(DEFAULT_TENANT, run_id)
     assert working.ended(run_id).state is RunState.CANCELLED
     assert working.states(run_id) == {"hold": "cancelled", "after": "cancelled"}
     assert not working.gate.exists()

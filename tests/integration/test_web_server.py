@@ -174,3 +174,17 @@ def test_it_does_not_start_half_configured(tmp_path: Path, missing: str, word: s
     assert ended.returncode == 1
     assert word in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_clients_that_do_not_hang_up_keep_nobody_waiting(web: Web) -> None:
+    address = urlsplit(web.url)
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            line = socket.create_connection((address.hostname, address.port), timeout=5)
+            stack.enter_context(contextlib.closing(line))
+            line.sendall(ask)
+            assert line.recv(100)
+        started = time.monotonic()
+        assert httpx.get(f"{web.url}/healthz").status_code == 200
+        assert time.monotonic() - started < 1

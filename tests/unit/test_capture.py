@@ -7,11 +7,10 @@ import contextlib
 import io
 import logging
 import os
-import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -20,62 +19,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import StoreUnavailable
 from orchestrator.ports.store import LogLine
-from tests.waiting import wait_for
-from workers import capture, capture_hub
-from workers.capture import Capture, printable
-from workers.handlers import StopRequested
+from tests.unit.capturing import Sink, captured, kept_streams, messages, start
+from workers import capture_hub
+from workers.capture import printable
 
 log = logging.getLogger("tests.capture")
 #: The one that is told of forks.
 PROCESS_HUB = capture_hub.hub
 
 
-class Sink:
-    """Takes lines, unless it is told to fail."""
-
-    def __init__(self) -> None:
-        self.lines: list[LogLine] = []
-        self.calls = 0
-        self.error: Exception | None = None
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def __call__(self, lines: list[LogLine]) -> bool:
-        self.calls += 1
-        self.gate.wait(10)
-        if self.error is not None:
-            raise self.error
-        self.lines += lines
-        return True
-
-
-def start(task_no: int = 1, sink: Any = None, line_bytes: int = 1000, **more: Any) -> Capture:
-    return Capture(sink or (lambda lines: False), task_no, line_bytes, **more)
-
-
-def messages(lines: list[LogLine]) -> list[str]:
-    return [line.message for line in lines]
-
-
-def captured(work: Callable[[], Any], line_bytes: int = 1000) -> list[LogLine]:
-    sink = Sink()
-    with start(sink=sink, line_bytes=line_bytes) as made:
-        work()
-    return sink.lines + made.drain()
-
-
 @pytest.fixture(autouse=True)
 def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A quick sender for each test; gives pytest its streams and its root logger back."""
-    monkeypatch.setattr(capture_hub, "hub", capture_hub._Hub(0.02))
-    root = logging.getLogger()
-    was = sys.stdout, sys.stderr, root.level, list(root.handlers)
-    yield
-    sys.stdout, sys.stderr = was[:2]
-    root.setLevel(was[2])
-    root.handlers[:] = was[3]
+    """Each test has the process's streams for itself."""
+    with kept_streams(monkeypatch):
+        yield
 
 
 class TestSources:
@@ -343,120 +301,3 @@ class TestAttribution:
         capture_hub.original("stdout").close()
         os.close(read)
         assert messages(sink.lines + made.drain()) == ["parent"]
-
-
-class TestSending:
-    def test_lines_are_sent_while_the_handler_works_and_the_rest_is_drained(self) -> None:
-        sink = Sink()
-        with start(sink=sink) as made:
-            print("a")
-            wait_for(lambda: sink.lines, what="the line")
-            print("b")
-        assert messages(sink.lines + made.drain()) == ["a", "b"]
-        assert made.drain() == []
-
-    def test_64_kb_are_sent_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(capture_hub, "hub", capture_hub._Hub(60.0))
-        sink = Sink()
-        with start(sink=sink) as made:
-            for _ in range(100):
-                print("x" * 900)
-            wait_for(lambda: sink.lines, what="the lines")
-        assert len(sink.lines + made.drain()) == 100
-
-    def test_a_silent_handler_starts_nothing(self) -> None:
-        before = threading.active_count()
-        with start():
-            pass
-        assert threading.active_count() == before
-
-    @pytest.mark.parametrize("error", [StoreUnavailable(), RuntimeError("a bug")])
-    def test_what_could_not_be_sent_is_kept(self, error: Exception) -> None:
-        sink = Sink()
-        sink.error = error
-        with start(sink=sink) as made:
-            print("a")
-            wait_for(lambda: sink.calls, what="the first try")
-            print("b")
-        assert sink.lines == []
-        assert messages(made.drain()) == ["a", "b"]
-
-    def test_a_sink_that_comes_back_gets_everything_in_order(self) -> None:
-        sink = Sink()
-        sink.error = StoreUnavailable()
-        with start(sink=sink) as made:
-            print("a")
-            wait_for(lambda: sink.calls, what="the first try")
-            sink.error = None
-            print("b")
-            wait_for(lambda: sink.lines, what="the lines")
-        assert messages(sink.lines + made.drain()) == ["a", "b"]
-
-    def test_beyond_1_mb_the_oldest_go_and_one_line_says_so(self) -> None:
-        sink = Sink()
-        sink.error = StoreUnavailable()
-        with start(sink=sink, line_bytes=16_384) as made:
-            print("first")
-            wait_for(lambda: made._failing, what="the first failure")
-            for no in range(300):
-                print(f"{no} " + "x" * 10_000)
-        lines = made.drain()
-        assert sum(len(line.message) for line in lines) <= capture.KEEP_BYTES
-        assert lines[0].level == "warning"
-        dropped = 301 - (len(lines) - 1)
-        assert lines[0].message.startswith(f"[{dropped} earlier log lines were dropped")
-        assert lines[-1].message.startswith("299 ")
-
-    def test_a_slow_record_holds_the_handler_up_and_loses_nothing(self) -> None:
-        sink = Sink()
-        sink.gate.clear()
-
-        def open_later() -> None:
-            wait_for(lambda: sink.calls, what="a sending under way")
-            wait_for(lambda: made._bytes > capture.KEEP_BYTES - 20_000, what="a full buffer")
-            sink.gate.set()
-
-        with start(sink=sink, line_bytes=16_384) as made:
-            opener = threading.Thread(target=open_later)
-            opener.start()
-            for no in range(500):
-                print(f"{no} " + "x" * 10_000)
-            opener.join()
-        lines = sink.lines + made.drain()
-        assert [int(line.message.split()[0]) for line in lines] == list(range(500))
-
-    def test_drain_waits_for_a_sending_under_way(self) -> None:
-        sink = Sink()
-        sink.gate.clear()
-        with start(sink=sink) as made:
-            print("a")
-            wait_for(lambda: sink.calls, what="a sending under way")
-            print("b")
-        with ThreadPoolExecutor(1) as pool:
-            rest = pool.submit(made.drain)
-            sink.gate.set()
-            assert messages(rest.result(10)) == ["b"]
-        assert messages(sink.lines) == ["a"]
-
-    def test_a_stop_in_the_middle_of_a_line_leaves_no_lock_behind(self) -> None:
-        def stop(*_: Any) -> None:
-            raise StopRequested("lost")
-
-        before = signal.signal(signal.SIGALRM, stop)
-        sink = Sink()
-        try:
-            for round_no in range(40):
-                with start(sink=sink) as made:
-                    signal.setitimer(signal.ITIMER_REAL, 0.0005 + round_no * 0.00005)
-                    with pytest.raises(StopRequested):
-                        while True:
-                            print("a line")
-                            log.info("a line")
-                    thread = threading.Thread(target=log.info, args=("after",))
-                    thread.start()
-                    thread.join(10)
-                    assert not thread.is_alive()
-                assert {*messages(sink.lines), *messages(made.drain())} <= {"a line", "after", "a"}
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)

@@ -81,7 +81,7 @@ def get_run(run_id: UUID) -> Run:
 @routes.gives(202, RunSchema)
 def cancel_run(run_id: UUID) -> Run:
     """Stop a run: nothing starts any more, running handlers are told to stop."""
-    return core().engine.cancel(tenant_id(), run_id)
+    return core().steering.cancel(tenant_id(), run_id)
 
 
 @routes.at(f"{_RUN}/tasks")

@@ -132,6 +132,29 @@ class MemoryMoves:
             events += [last] if last else []
             return moved(run, events=tuple(events), settled=tuple(t.task_no for t in gone), was=was)
 
+    def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            if run is None:
+                return None
+            found = run.state
+            if found is not was:
+                return moved(run, was=str(found))
+            now = self._tables.clock.now()
+            run.state = to
+            event = run.say(Kind.RUN, now, state=str(to))
+            waiting: list[TaskRow] = []
+            if to is RunState.RUNNING:
+                waiting = [t for t in run.tasks.values() if t.state is TaskState.QUEUED]
+                self._tables.bell.set()
+            return moved(
+                run,
+                was=str(found),
+                events=(event,),
+                queued=tuple(t.release(run_id) for t in sorted(waiting, key=_urgency)),
+            )
+
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""
         with self._tables.lock:

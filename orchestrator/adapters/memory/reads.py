@@ -120,7 +120,8 @@ class MemoryReads:
         """See the port."""
         with self._tables.lock:
             run = self._tables.runs.get(run_id)
-            return run.open if run and run.state is RunState.QUEUED else None
+            fresh = run and run.state is RunState.QUEUED and run.origin_run_id is None
+            return run.open if run and fresh else None
 
     def definition(self, workflow_id: UUID, version: int) -> Mapping[str, Any] | None:
         """See the port."""

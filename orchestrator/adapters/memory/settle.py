@@ -79,15 +79,20 @@ class Settlement:
             self._log(line)
         for plan in planned:
             self._end(plan)
-        ended = [plan.task for plan in planned if plan.to not in _PARKED]
-        count = len(ended)
-        while ended:
-            ended = self._wave(ended)
-            count += len(ended)
-        run.open -= count
+        count = self.spread([plan.task for plan in planned if plan.to not in _PARKED])
         if count and (run.leaves is not None or run.state is RunState.CANCELLING):
             last = end_run(run, self._now, None, None)
             self.events += [last] if last else []
+
+    def spread(self, ended: Sequence[TaskRow]) -> int:
+        """Let the dependants of ended tasks follow; return how many tasks ended in all."""
+        count = len(ended)
+        wave = list(ended)
+        while wave:
+            wave = self._wave(wave)
+            count += len(wave)
+        self._run.open -= count
+        return count
 
     def _held(self, ending: Ending) -> TaskRow | None:
         task = self._run.tasks.get(ending.task_no)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.memory.moves import moved
+from orchestrator.adapters.memory.rerun import take_over
 from orchestrator.adapters.memory.tables import (
     KeyRow,
     RunRow,
@@ -18,7 +19,14 @@ from orchestrator.adapters.memory.tables import (
     pack,
     unpack,
 )
-from orchestrator.errors import Conflict, IdempotencyMismatch, NameTaken, NotFound, VersionMismatch
+from orchestrator.errors import (
+    Conflict,
+    IdempotencyMismatch,
+    IllegalMove,
+    NameTaken,
+    NotFound,
+    VersionMismatch,
+)
 from orchestrator.models.event import Kind
 from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.models.task import TaskState
@@ -64,6 +72,22 @@ class MemoryUnitOfWork:
             queued=tuple(task.release(run.id) for task in put),
             size=len(run.tasks),
         )
+
+    def rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
+        """See the port."""
+        origin = self._tables.runs.get(new.origin_run_id) if new.origin_run_id else None
+        if origin is None or origin.tenant_id != new.tenant_id or not origin.state.ended:
+            raise IllegalMove("only a run that has ended can be run again; cancel it first")
+        like_origin = replace(
+            new,
+            workflow_id=origin.workflow_id,
+            version=origin.version,
+            input=unpack(origin.input),
+            room=0,
+        )
+        started = self.start(like_origin)
+        run = self._tables.runs[new.id]
+        return take_over(run, origin, started, frozenset(again), new.room)
 
     def commit(self) -> None:
         """Keep what was done, and wake upkeep where it may sleep too long."""

@@ -20,6 +20,7 @@ _SETTLE = (
 )
 _QUEUE = "SELECT zq_queue_v1(%s, %s::int[])"
 _CANCEL = "SELECT zq_cancel_v1(%s, %s)"
+_STEER = "SELECT zq_steer_v1(%s, %s, %s)"
 _FINISH = "SELECT zq_finish_v1(%s, %s::jsonb, %s::jsonb)"
 
 
@@ -81,6 +82,10 @@ class PostgresMoves:
     def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
         """See the port."""
         return moved(run_id, self._call(_CANCEL, (run_id, str(to))))
+
+    def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
+        """See the port."""
+        return moved(run_id, self._call(_STEER, (run_id, str(was), str(to))))
 
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""

@@ -160,7 +160,11 @@ class PostgresReads:
         rows = self._all(
             select(run_counters.c.open)
             .join(runs, runs.c.id == run_counters.c.run_id)
-            .where(runs.c.id == run_id, runs.c.state == str(RunState.QUEUED))
+            .where(
+                runs.c.id == run_id,
+                runs.c.state == str(RunState.QUEUED),
+                runs.c.origin_run_id.is_(None),
+            )
         )
         return rows[0]["open"] if rows else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,11 +13,18 @@ from sqlalchemy.exc import IntegrityError
 from orchestrator.adapters.postgres.moves import moved
 from orchestrator.adapters.postgres.pool import dumps
 from orchestrator.adapters.postgres.tables import idempotency_keys, workflow_versions, workflows
-from orchestrator.errors import IdempotencyMismatch, NameTaken, NotFound, VersionMismatch
+from orchestrator.errors import (
+    IdempotencyMismatch,
+    IllegalMove,
+    NameTaken,
+    NotFound,
+    VersionMismatch,
+)
 from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.ports.store import Moved, NewRun
 
 _START = "SELECT zq_start_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
+_RERUN = "SELECT zq_rerun_v1(%s, %s, %s, %s::int[], %s, %s::text[], %s)"
 _LISTED = and_(~workflows.c.ad_hoc, workflows.c.status != WorkflowStatus.ARCHIVED)
 
 
@@ -42,6 +49,25 @@ class PostgresUnitOfWork:
         started = moved(new.id, row)
         if started is None:
             raise NotFound(f"workflow {new.workflow_id} has no version {new.version}")
+        return started
+
+    def rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
+        """See the port."""
+        row = self._connection.exec_driver_sql(
+            _RERUN,
+            (
+                new.id,
+                new.tenant_id,
+                new.origin_run_id,
+                list(again),
+                str(new.trigger),
+                list(new.tags),
+                new.room,
+            ),
+        ).scalar()
+        started = moved(new.id, row)
+        if started is None:
+            raise IllegalMove("only a run that has ended can be run again; cancel it first")
         return started
 
 

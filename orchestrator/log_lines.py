@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -32,8 +33,13 @@ class JsonLine(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+def set_up(level: str) -> None:
+    """Configure this process's logging, once, at its start."""
+    logging.config.dictConfig(config(level))
+
+
 def config(level: str) -> dict[str, Any]:
-    """Return the configuration of logging for a process of the web layer."""
+    """Return the configuration of logging for any process of the product."""
     plain = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     shape = {"format": plain} if sys.stderr.isatty() else {"()": JsonLine}
     quiet = {"level": level, "handlers": [], "propagate": True}

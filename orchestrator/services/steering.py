@@ -1,0 +1,117 @@
+"""Steering runs: cancel, pause, resume, and run an ended one again as a new run."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from orchestrator.errors import IllegalMove, NotFound
+from orchestrator.models.ids import uuid7
+from orchestrator.models.plan import Plan
+from orchestrator.models.run import Run, RunState, Trigger
+from orchestrator.models.task import Task, TaskState
+from orchestrator.ports.runtime import Clock
+from orchestrator.ports.store import NewRun, Store
+from orchestrator.services.workflow_engine import WorkflowEngine
+
+
+class Steering:
+    """What people do to runs once they have started. Safe to share between threads."""
+
+    def __init__(self, store: Store, engine: WorkflowEngine, clock: Clock) -> None:
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+
+    def cancel(self, tenant_id: UUID, run_id: UUID, to: RunState = RunState.CANCELLED) -> Run:
+        """Stop a run: nothing starts any more, running handlers are told to stop.
+
+        A run that is being cancelled already answers the same; an ended one is an IllegalMove.
+        """
+        run = self._engine.run(tenant_id, run_id)
+        moved = self._store.moves.cancel(run_id, to)
+        if moved is None:
+            raise NotFound(f"there is no run {run_id}")
+        if moved.was is not None and RunState(moved.was).ended:
+            raise IllegalMove(f"the run has {moved.was}; a run that has ended never moves again")
+        self._engine.announce(moved)
+        return self._engine.run(run.tenant_id, run_id)
+
+    def pause(self, tenant_id: UUID, run_id: UUID) -> Run:
+        """Let nothing new start; running attempts go on. IllegalMove unless it is running."""
+        return self._steer(tenant_id, run_id, RunState.RUNNING, RunState.PAUSED)
+
+    def resume(self, tenant_id: UUID, run_id: UUID) -> Run:
+        """Go on with a paused run. IllegalMove unless it is paused."""
+        run = self._steer(tenant_id, run_id, RunState.PAUSED, RunState.RUNNING)
+        for queue in self._engine.plan(run.workflow_id, run.version).queues:
+            self._engine.refill(queue)
+        return run
+
+    def _steer(self, tenant_id: UUID, run_id: UUID, was: RunState, to: RunState) -> Run:
+        self._engine.run(tenant_id, run_id)
+        moved = self._store.moves.steer(run_id, was, to)
+        if moved is None:
+            raise NotFound(f"there is no run {run_id}")
+        found = RunState(moved.was or was)
+        if found is not was and found is not to:
+            raise IllegalMove(f"the run is {found}; only a run that is {was} can become {to}")
+        self._engine.announce(moved)
+        return self._engine.run(tenant_id, run_id)
+
+    def rerun(
+        self,
+        tenant_id: UUID,
+        run_id: UUID,
+        *,
+        from_node: str | None = None,
+        key: tuple[str, str] | None = None,
+    ) -> tuple[UUID, bool]:
+        """Start a new run of an ended one's version; return (run id, is it new).
+
+        What did not succeed runs again, and with `from_node` that node too, each with all that
+        depends on it; the rest is taken over with its outputs. NotFound for an unknown node.
+        """
+        origin = self._engine.run(tenant_id, run_id)
+        plan = self._engine.plan(origin.workflow_id, origin.version)
+        again = self._again(run_id, plan, from_node)
+        new = NewRun(
+            id=uuid7(self._clock.now()),
+            tenant_id=tenant_id,
+            workflow_id=origin.workflow_id,
+            version=origin.version,
+            trigger=Trigger.API,
+            input=None,
+            tags=origin.tags,
+            origin_run_id=run_id,
+            room=self._engine.room(plan.queues),
+        )
+        with self._store.begin() as unit:
+            if key is not None:
+                earlier = unit.keys.take(tenant_id, key[0], key[1], new.id)
+                if earlier is not None:
+                    return earlier, False
+            moved = unit.rerun(new, sorted(again))
+        self._engine.begin(moved)
+        self._engine.queue(new.id, [no for no in plan.roots if no in again])
+        return new.id, True
+
+    def _again(self, run_id: UUID, plan: Plan, from_node: str | None) -> set[int]:
+        tasks = self._store.reads.tasks(run_id, limit=len(plan.nodes))
+        seeds = {t.task_no for t in tasks if not _taken_over(t)}
+        if from_node is not None:
+            if from_node not in plan.numbers:
+                raise NotFound(f"the run has no node {from_node!r}")
+            seeds.add(plan.numbers[from_node])
+        again, left = set(seeds), list(seeds)
+        while left:
+            for no in plan.nodes[left.pop()].dependants:
+                if no not in again:
+                    again.add(no)
+                    left.append(no)
+        return again
+
+
+def _taken_over(task: Task) -> bool:
+    """True for an end that a new run may keep: a success, or a way that a branch did not take."""
+    skipped = task.state is TaskState.SKIPPED and task.reason != "upstream_failed"
+    return task.state is TaskState.SUCCEEDED or skipped
