@@ -24,7 +24,7 @@ BEGIN
     IF NOT FOUND OR o.finished_at IS NULL THEN RETURN NULL; END IF;
     v_started := zq_start_v1(p_run, p_tenant, o.workflow_id, o.version, p_trigger, p_tags, o.input,
                              p_origin, 0);
-    v_now := clock_timestamp();
+    SELECT created_at INTO v_now FROM runs WHERE id = p_run;
     UPDATE tasks t
        SET state = s.state, output = s.output, reason = s.reason, attempt = s.attempt,
            queued_at = s.queued_at, started_at = s.started_at, finished_at = s.finished_at,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +35,9 @@ class Servers:
         family = [p for p in psutil.Process().children(recursive=True) if self._is(p, name)]
         assert family, f"no {name} to kill"
         for process in family:
-            for child in process.children(recursive=True):
-                child.kill()
-            process.kill()
+            # A backend may end by itself between being listed and being killed.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(family, timeout=5)
 
     def _is(self, process: psutil.Process, name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,13 +18,17 @@ import psycopg2
 import psycopg2.extras
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.errors import StoreUnavailable
 
 #: SQLSTATE classes that say the server, not the statement, is the trouble.
 _AWAY = ("08", "53", "57P", "58", "25006", "55P03")
+
+_USED_AT = "used_at"
+#: Seconds of rest after which a connection is asked whether it still lives.
+_RESTED_S = 1.0
 
 
 def normal_url(url: str) -> str:
@@ -47,13 +52,11 @@ class Pool:
         size: int = 10,
         statement_timeout_s: float = 30.0,
         connect_timeout_s: int = 5,
-        pre_ping: bool = True,
     ) -> None:
         self._url = normal_url(url)
         self._size = size
         self._statement_timeout_ms = int(statement_timeout_s * 1000)
         self._connect_timeout_s = connect_timeout_s
-        self._pre_ping = pre_ping
         self._engine: Engine | None = None
         self._pid = 0
         self._lock = threading.Lock()
@@ -77,7 +80,6 @@ class Pool:
             pool_size=self._size,
             max_overflow=2,
             pool_timeout=10,
-            pool_pre_ping=self._pre_ping,
             pool_recycle=1800,
             isolation_level="AUTOCOMMIT",
             json_serializer=dumps,
@@ -96,6 +98,8 @@ class Pool:
             },
         )
         event.listen(engine, "connect", _prepare)
+        event.listen(engine, "checkout", _check)
+        event.listen(engine, "checkin", _note_use)
         return engine
 
     @contextmanager
@@ -122,7 +126,26 @@ class Pool:
         self._engine = None
 
 
-def _prepare(connection: Any, _record: Any) -> None:
+def _check(connection: Any, record: Any, _proxy: Any) -> None:
+    """Ask a connection that has rested whether it still lives; a busy one need not lose time."""
+    if time.monotonic() - record.info.get(_USED_AT, 0.0) < _RESTED_S:
+        return
+    try:
+        with contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT 1")
+    except psycopg2.Error as error:
+        gone = DisconnectionError()
+        # Postgres went away and came back: all that rested with this one are dead as well.
+        gone.invalidate_pool = True
+        raise gone from error
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _prepare(connection: Any, record: Any) -> None:
+    _note_use(connection, record)
     psycopg2.extras.register_uuid(conn_or_curs=connection)  # type: ignore[no-untyped-call]
     psycopg2.extras.register_default_jsonb(conn_or_curs=connection, loads=orjson.loads)
 
