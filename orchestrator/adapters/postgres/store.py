@@ -29,7 +29,6 @@ class PostgresStore:
         pool_size: int = 10,
         statement_timeout_s: float = 30.0,
         connect_timeout_s: int = 5,
-        pre_ping: bool = True,
     ) -> None:
         self._url = normal_url(url)
         self._connect_timeout_s = connect_timeout_s
@@ -38,7 +37,6 @@ class PostgresStore:
             size=pool_size,
             statement_timeout_s=statement_timeout_s,
             connect_timeout_s=connect_timeout_s,
-            pre_ping=pre_ping,
         )
         self.moves = PostgresMoves(self._pool)
         self.reads = PostgresReads(self._pool)
