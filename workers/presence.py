@@ -27,6 +27,9 @@ PULSE_FD = "_ZQ_PULSE_FD"
 #: On the desk: what the worker turned out to be, for whoever beats for it.
 CARD = "worker.json"
 
+#: What the pulse says: the main loop turns; the worker is closing and finishes what it holds.
+ALIVE, CLOSING = b".", b"!"
+
 _PULSE_EVERY_S = 1.0
 
 
@@ -37,8 +40,6 @@ class Pulse(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **_: Any) -> None:
         self._fd = -1
-        self._timer: Any = None
-        self._watch: subprocess.Popen[bytes] | None = None
 
     def start(self, worker: Any) -> None:
         """Hand over the worker's card, then pulse."""
@@ -53,20 +54,23 @@ class Pulse(bootsteps.StartStopStep):
         else:
             self._start_watch()
         os.set_blocking(self._fd, False)
-        self._timer = worker.timer.call_repeatedly(_PULSE_EVERY_S, self._pulse)
+        signals.worker_shutting_down.connect(self._close, weak=False)
+        worker.timer.call_repeatedly(_PULSE_EVERY_S, self._pulse)
         self._pulse()
 
     def _start_watch(self) -> None:
         reading, self._fd = os.pipe()
-        self._watch = subprocess.Popen(
+        subprocess.Popen(
             [sys.executable, "-m", "workers.watch", str(os.getpid()), str(reading)],
             pass_fds=(reading,),
         )
         os.close(reading)
 
     def _pulse(self) -> None:
+        if self._fd < 0:
+            return
         try:
-            os.write(self._fd, b".")
+            os.write(self._fd, ALIVE)
         except BlockingIOError:
             pass
         except OSError:
@@ -74,13 +78,18 @@ class Pulse(bootsteps.StartStopStep):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(self, worker: Any) -> None:
-        """Stop pulsing; the closed pipe tells the watcher that this was the end."""
-        if self._timer is not None:
-            self._timer.cancel()
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
-        if self._watch is not None:
-            self._watch.wait(timeout=10)
+        """See `_close`; for a worker that ends without a signal."""
+        self._close()
+
+    def _close(self, **_: Any) -> None:
+        """Say that the worker is closing: its main loop stands still while it finishes its work.
+
+        Closing the pipe would not say it: the pool's children hold its other copies.
+        """
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self._fd, CLOSING)
+            self._fd = -1
 
 
 def register(app: Celery, settings: Settings) -> None:

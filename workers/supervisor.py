@@ -69,8 +69,11 @@ class Supervisor:
             sys.executable, "-m", "celery", "-A", "workers.app", "worker",
             "--concurrency", str(worker.slots), "--queues", worker.queues,
             "--hostname", f"{me.name}@%h", "--loglevel", self._settings.log_level,
-            "--without-gossip", "--without-mingle", "--without-heartbeat",
+            "--without-gossip", "--without-mingle",
         ]  # fmt: skip
+        # Celery's heartbeats are for Flower alone: leases hang on our own beats.
+        shown = self._settings.broker.flower_events
+        command += ["--heartbeat-interval", "10"] if shown else ["--without-heartbeat"]
         self._process = subprocess.Popen(
             command,
             env=environment,
@@ -80,6 +83,9 @@ class Supervisor:
             preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509
         )
         os.close(writing)
+        if self._stop.is_set():
+            # The signal came before there was a process to pass it on to.
+            self._process.terminate()
         try:
             self._watch = Watch(self._core, me, self._process.pid, reading)
             self._watch.run()

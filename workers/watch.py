@@ -25,6 +25,7 @@ from orchestrator import __version__, bootstrap, log_lines, settings
 from orchestrator.errors import StoreUnavailable
 from orchestrator.ports.store import Beat, Held, Pulse
 from workers.identity import Identity, identity
+from workers.presence import CARD, CLOSING
 from workers.stopping import STOP_SIGNAL, leave_note
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Watch:
         self._main = psutil.Process(main_pid)
         self._pulse_fd = pulse_fd
         self._children: set[int] = set()
+        self._closing = False
         self._card: dict[str, Any] | None = None
         self._asked: dict[tuple[UUID, int, int], _Asked] = {}
         self._last_pulse = self._last_good = time.monotonic()
@@ -70,10 +72,12 @@ class Watch:
 
     def _gone(self) -> bool:
         """Read pulses for a moment; True when the worker's main process has ended."""
-        ready, _, _ = select.select([self._pulse_fd], [], [], _LOOK_EVERY_S)
+        ready, _, _ = select.select(
+            [] if self._closing else [self._pulse_fd], [], [], _LOOK_EVERY_S
+        )
         if ready:
-            if not os.read(self._pulse_fd, 4096):
-                return True
+            said = os.read(self._pulse_fd, 4096)
+            self._closing = not said or CLOSING in said
             self._last_pulse = time.monotonic()
         return not self._main.is_running() or self._main.status() == psutil.STATUS_ZOMBIE
 
@@ -97,25 +101,28 @@ class Watch:
         """Beat if it is right to; False when the worker must not go on."""
         now = time.monotonic()
         card = self._read_card()
-        if card is None or now - self._last_pulse > _SILENCE_S:
+        if card is None:
             return True
+        silent_s = 0.0 if self._closing else now - self._last_pulse
+        if silent_s > _SILENCE_S:
+            # No sign of life is given for it; when the fleet has given it up, it starts anew.
+            return silent_s < _SILENCE_S + self._settings.lease_s
         self._next_beat = now + self._settings.beat_s
         try:
             pulse = self._core.store.fleet.beat(self._sign(card))
         except StoreUnavailable as error:
             # A server that refuses has nobody to give our work to. Silence may be a cut line,
             # and on its other side our lease runs out: stop before somebody else starts.
-            silent = not error.extra.get("refused")
-            if not silent:
+            if error.extra.get("refused"):
                 self._last_good = now
-            return not silent or now - self._last_good < self._settings.lease_s - 1
+            return now - self._last_good < self._settings.lease_s - 1
         self._last_good = self.beaten_at = now
         self._stop_what_must(pulse)
         return pulse.alive
 
     def _read_card(self) -> dict[str, Any] | None:
         if self._card is None:
-            path = self._me.desk / "worker.json"
+            path = self._me.desk / CARD
             if path.exists():
                 self._card = json.loads(path.read_text())
         return self._card

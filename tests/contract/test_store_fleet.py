@@ -169,7 +169,7 @@ def test_attempts_of_a_stopped_worker_have_none(rig: Rig) -> None:
 
 def test_attempts_of_a_dead_child_have_none_after_the_next_beat(rig: Rig) -> None:
     _, worker_id = owned(rig)
-    rig.pass_time(3)
+    rig.pass_time(6)
     assert ownerless(rig) == []
     rig.store.fleet.beat(beat(worker_id, children=(1, 3)))
     assert held(ownerless(rig)) == [(0, "lost")]

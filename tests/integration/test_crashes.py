@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import psutil
 import redis
@@ -142,6 +143,36 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_holds(live: Live) -> No
     assert live.ended(run_id).state is RunState.SUCCEEDED
     assert len(live.traces("hold")) == 1
     assert [w["state"] for w in live.core.store.fleet.workers()] == ["stopped"]
+
+
+def test_a_worker_keeps_its_lease_while_it_finishes(live: Live) -> None:
+    worker = live.worker()
+    run_id = live.start([live.holding()])
+    wait_for(lambda: live.traces("hold"), what="the handler to start")
+    worker.send_signal(signal.SIGTERM)
+    wait_for(lambda: not _takes_more(live), what="the worker to stop taking work")
+    beats: set[float] = set()
+
+    def outlived_its_lease() -> bool:
+        (row,) = live.core.store.fleet.workers()
+        assert row["state"] == "active"
+        beats.add(round(time.time() - row["age_s"], 1))
+        return (max(beats) - min(beats)) > 2 * live.settings.worker.lease_s
+
+    wait_for(outlived_its_lease, timeout_s=15, what="beats of a closing worker")
+    live.let_go()
+    worker.wait(timeout=20)
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert len(live.traces("hold")) == 1
+
+
+def test_a_worker_whose_main_loop_hangs_is_started_anew(live: Live) -> None:
+    supervisor = live.worker()
+    (main,) = psutil.Process(supervisor.pid).children()
+    main.suspend()
+    wait_for(lambda: not _lives(main), timeout_s=30, what="the hung worker's end")
+    run_id = live.start([{"id": "a"}])
+    assert live.ended(run_id).state is RunState.SUCCEEDED
 
 
 def test_a_cancel_wins_over_a_child_that_died(live: Live) -> None:

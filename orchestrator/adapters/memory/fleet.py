@@ -268,7 +268,8 @@ def _is_ownerless(task: TaskRow, worker: WorkerRow | None, now: datetime, lease_
     if worker.state != "active":
         return True
     claimed_at = later(task.deadline_at or now, -task.timeout_s)
-    return worker.beat_at > claimed_at and task.pid not in worker.children
+    # Not a beat whose list of children may be older than the claim.
+    return worker.beat_at > later(claimed_at, 5.0) and task.pid not in worker.children
 
 
 def _hold(run: RunRow, task: TaskRow, *, verdict: str | None, overdue_s: float = 0.0) -> Held:

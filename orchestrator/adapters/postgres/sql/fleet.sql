@@ -54,7 +54,7 @@ UPDATE workers SET state = 'lost'
 
 -- name: ownerless
 -- Running attempts that nobody works on: their worker is gone, their child is not among the living
--- ones of a beat that came after the claim, or they are a minute past their deadline (a supervisor
+-- ones of a beat that came well after the claim, or they are a minute past their deadline (a supervisor
 -- would have stopped them long ago).
 SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
        CASE WHEN t.deadline_at < clock_timestamp() - interval '60 s' AND w.state = 'active'
@@ -65,8 +65,8 @@ SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
  WHERE t.state = 'running'
    AND (w.state IN ('lost', 'stopped')
         OR w.id IS NULL AND t.started_at < clock_timestamp() - make_interval(secs => %(lease_s)s)
-        OR w.state = 'active' AND w.beat_at > t.deadline_at - make_interval(secs => t.timeout_s)
-           AND NOT t.pid = ANY (w.children)
+        OR w.state = 'active' AND NOT t.pid = ANY (w.children)
+           AND w.beat_at > t.deadline_at - make_interval(secs => t.timeout_s) + interval '5 s'
         OR t.deadline_at < clock_timestamp() - interval '60 s')
  LIMIT %(limit)s;
 
