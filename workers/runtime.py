@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: How an output that is too large for Postgres is named in its place.
 _KEPT_OUTSIDE = "$artifact"
+#: Errors that another attempt would only repeat.
+_HOPELESS = frozenset({"expression_error", "too_large"})
 
 
 class Runtime:
@@ -125,7 +127,12 @@ class Runtime:
             return None
         except ZQError as error:
             known = TaskError(code=error.code, message=error.detail)
-            return Failure(error=known, retryable=not error.code.startswith("expression"))
+            return Failure(error=known, retryable=error.code not in _HOPELESS)
+        except Exception as error:
+            # Not the handler's: without an end here the attempt would hang until its deadline.
+            log.exception("run %s task %s", claim.run_id, claim.task_no)
+            unknown = TaskError(code="internal_error", message=f"{type(error).__name__}: {error}")
+            return Failure(error=unknown)
 
     def _context(
         self, claim: Claim, node_id: str, type_: str, scope: Mapping[str, Any], deadline: float

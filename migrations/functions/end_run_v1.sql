@@ -22,7 +22,7 @@ BEGIN
                     ELSE 'succeeded' END;
     IF v_state = 'succeeded' AND r.leaves IS NOT NULL THEN
         -- A run's row stays readable: above 1 MB the outputs are named, not copied.
-        SELECT CASE WHEN coalesce(sum(pg_column_size(t.output)), 0) <= 1048576
+        SELECT CASE WHEN coalesce(sum(octet_length(t.output::text)), 0) <= 1048576
                     THEN coalesce(jsonb_object_agg(t.node_id, t.output), '{}')
                     ELSE jsonb_object_agg(t.node_id, jsonb_build_object(
                             '$ref', '/api/v1/runs/' || p_run || '/tasks/' || t.node_id)) END

@@ -87,7 +87,9 @@ BEGIN
                resumed = CASE WHEN o.next = 'waiting' THEN coalesce(o.output, '{}') END,
                error = o.error,
                reason = CASE WHEN o.state = 'lost' THEN 'worker_lost'
-                             WHEN o.next = 'skipped' THEN coalesce(o.error ->> 'message', 'skipped')
+                             -- A handler's own word must not read as the record's.
+                             WHEN o.next = 'skipped' THEN coalesce(
+                                 nullif(o.error ->> 'message', 'upstream_failed'), 'skipped')
                         END,
                losses = t.losses + (o.state = 'lost')::int,
                claim_id = CASE WHEN o.next IN ('retrying', 'waiting') THEN NULL ELSE t.claim_id END,

@@ -103,13 +103,15 @@ BEGIN
                    s.attempt, s.data, p_now
               FROM s
         )
-        SELECT coalesce(array_agg(u.task_no) FILTER (WHERE u.state = 'skipped'), '{}'),
+        SELECT coalesce(array_agg(u.task_no ORDER BY u.task_no)
+                            FILTER (WHERE u.state = 'skipped'), '{}'),
                count(*) FILTER (WHERE u.state = 'running'),
                count(*) FILTER (WHERE u.state = 'queued'),
                v_left + count(*) FILTER (WHERE u.state = 'ready'),
                v_claimed || coalesce(jsonb_agg(
                    jsonb_build_array(u.task_no, u.attempt, u.losses, NULL,
-                                     extract(epoch FROM p_now)))
+                                     extract(epoch FROM p_now))
+                   ORDER BY u.priority DESC, u.task_no)
                    FILTER (WHERE u.state = 'running'), '[]'),
                v_queued || coalesce(jsonb_agg(
                    jsonb_build_array(u.task_no, u.attempt, u.queue, u.priority)

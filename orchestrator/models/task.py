@@ -57,6 +57,11 @@ def check_move(was: TaskState, to: TaskState) -> None:
         raise IllegalMove(f"a task cannot go from {was} to {to}")
 
 
+def storable(text: str) -> str:
+    """Return the text with what no database keeps replaced."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskError:
     """Why an attempt failed: a stable code, one line for people, and where in the code."""
@@ -66,9 +71,13 @@ class TaskError:
     traceback: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON form; keys without a value are left out."""
+        """Return the JSON form; keys without a value are left out.
+
+        NUL and halves of surrogate pairs become U+FFFD: no database keeps them, and an error that
+        cannot be stored would leave its attempt without an end.
+        """
         shape = {"code": self.code, "message": self.message, "traceback": self.traceback}
-        return {k: v for k, v in shape.items() if v is not None}
+        return {k: storable(v) for k, v in shape.items() if v is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -197,6 +198,18 @@ class MemoryFleet:
             found = [run for run in self._tables.live_runs() if run.open == 0]
             return [(run.id, run.workflow_id, run.version) for run in found[:limit]]
 
+    def oldest_needed(self) -> UUID | None:
+        """See the port."""
+        with self._tables.lock:
+            needed: set[UUID] = set()
+            wanted = [run.id for run in self._tables.live_runs()]
+            while wanted:
+                run = self._tables.runs.get(run_id := wanted.pop())
+                if run is not None:
+                    needed.add(run_id)
+                    wanted += [run.origin_run_id] if run.origin_run_id else []
+            return min(needed, default=None)
+
     def next_due_s(self) -> float | None:
         """See the port."""
         with self._tables.lock:
@@ -206,8 +219,9 @@ class MemoryFleet:
             busy = (TaskState.READY, TaskState.QUEUED, TaskState.RUNNING)
             if any(True for _ in self._tables.live_tasks(*busy)):
                 return 0.0
-            times = [t.due_at for _, t in self._tables.live_tasks(*_TIMED)]
-            times += [run.deadline_at for run in live]
+            timed = self._tables.live_tasks(*_TIMED)
+            times = [task.due_at for run, task in timed if run.state in STARTABLE]
+            times += [run.deadline_at for run in live if run.state is not RunState.CANCELLING]
             now = self._now()
             left = [max(0.0, (at - now).total_seconds()) for at in times if at is not None]
             return min(left, default=0.0)
@@ -228,20 +242,7 @@ class MemoryFleet:
 
 
 def _new_worker(beat: Beat, now: datetime) -> WorkerRow:
-    return WorkerRow(
-        id=beat.id,
-        name=beat.name,
-        host=beat.host,
-        pid=beat.pid,
-        version=beat.version,
-        queues=tuple(beat.queues),
-        slots=beat.slots,
-        children=tuple(beat.children),
-        state="active",
-        free_since=now,
-        started_at=now,
-        beat_at=now,
-    )
+    return WorkerRow(**asdict(beat), state="active", free_since=now, started_at=now, beat_at=now)
 
 
 def _overdue_s(task: TaskRow, now: datetime) -> float:
@@ -263,11 +264,11 @@ def _pause_s(task: TaskRow, older_s: float) -> float:
 def _is_ownerless(task: TaskRow, worker: WorkerRow | None, now: datetime, lease_s: float) -> bool:
     if _overdue_s(task, now) > _FAR_PAST_S:
         return True
+    claimed_at = later(task.deadline_at or now, -task.timeout_s)
     if worker is None:
-        return task.started_at is not None and task.started_at < later(now, -lease_s)
+        return claimed_at < later(now, -lease_s)
     if worker.state != "active":
         return True
-    claimed_at = later(task.deadline_at or now, -task.timeout_s)
     # Not a beat whose list of children may be older than the claim.
     return worker.beat_at > later(claimed_at, 5.0) and task.pid not in worker.children
 

@@ -58,7 +58,8 @@ def end_reason(ending: Ending, to: TaskState) -> str | None:
         return "worker_lost"
     if to is TaskState.SKIPPED:
         message = (ending.error or {}).get("message")
-        return "skipped" if message is None else str(message)
+        # A handler's own word must not read as the record's.
+        return "skipped" if message in (None, "upstream_failed") else str(message)
     return None
 
 

@@ -38,7 +38,7 @@ def normal_url(url: str) -> str:
 
 
 def dumps(value: Any) -> str:
-    """Return compact JSON text. ValueError for NaN, infinities and what JSON cannot carry."""
+    """Return compact JSON text; NaN and infinities become null. TypeError for what is no JSON."""
     return orjson.dumps(value).decode()
 
 

@@ -64,7 +64,8 @@ SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
   FROM tasks t LEFT JOIN workers w ON w.id = t.worker_id
  WHERE t.state = 'running'
    AND (w.state IN ('lost', 'stopped')
-        OR w.id IS NULL AND t.started_at < clock_timestamp() - make_interval(secs => %(lease_s)s)
+        OR w.id IS NULL AND t.deadline_at - make_interval(secs => t.timeout_s)
+                            < clock_timestamp() - make_interval(secs => %(lease_s)s)
         OR w.state = 'active' AND NOT t.pid = ANY (w.children)
            AND w.beat_at > t.deadline_at - make_interval(secs => t.timeout_s) + interval '5 s'
         OR t.deadline_at < clock_timestamp() - interval '60 s')
@@ -124,12 +125,22 @@ SELECT r.id, r.workflow_id, r.version
  WHERE r.state IN ('queued', 'running', 'paused', 'cancelling') AND c.open = 0
  ORDER BY r.id LIMIT %(limit)s;
 
+-- name: oldest_needed
+-- The oldest run that is live, or that a live one took outputs over from, however often.
+WITH RECURSIVE needed AS (
+    SELECT id, origin_run_id FROM runs
+     WHERE state IN ('queued', 'running', 'paused', 'cancelling')
+     UNION
+    SELECT r.id, r.origin_run_id FROM needed n JOIN runs r ON r.id = n.origin_run_id)
+SELECT id FROM needed ORDER BY id LIMIT 1;
+
 -- name: next_due
 -- Seconds until the next timer or run deadline, and whether any run is live.
-SELECT (SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM tasks
-         WHERE state IN ('retrying', 'waiting')),
+SELECT (SELECT extract(epoch FROM min(t.due_at) - clock_timestamp())::float8
+          FROM tasks t JOIN runs r ON r.id = t.run_id
+         WHERE t.state IN ('retrying', 'waiting') AND r.state IN ('queued', 'running')),
        (SELECT extract(epoch FROM min(deadline_at) - clock_timestamp())::float8 FROM runs
-         WHERE state IN ('queued', 'running', 'paused', 'cancelling')),
+         WHERE state IN ('queued', 'running', 'paused')),
        EXISTS (SELECT 1 FROM runs WHERE state IN ('queued', 'running', 'paused', 'cancelling')),
        EXISTS (SELECT 1 FROM tasks WHERE state IN ('ready', 'queued', 'running'));
 
