@@ -8,7 +8,7 @@ RUN python -m venv /opt/zq
 # The dependencies first: their layer changes only when these files do.
 COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
 COPY orchestrator/__init__.py orchestrator/__init__.py
-RUN /opt/zq/bin/pip install -c constraints.txt '.[demo,flower]'
+RUN /opt/zq/bin/pip install -c constraints.txt '.[demo,flower,s3]'
 COPY orchestrator orchestrator
 COPY workers workers
 COPY web web

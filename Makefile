@@ -13,7 +13,7 @@ PYTEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help install demo up test check format lint types imports fresh
+.PHONY: help install demo up test attack check format lint types imports fresh
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ up: $(STAMP) ## start everything and leave it running: http://127.0.0.1:8080
 
 test: $(STAMP) ## the whole test suite
 	$(BIN)/pytest -n $(PYTEST_PROCESSES) --dist loadfile $(ARGS)
+
+attack: $(STAMP) ## Schemathesis on a living installation, and hostile requests; ARGS=minutes, default 5
+	ZQ_ATTACK_MINUTES=$(or $(ARGS),5) $(BIN)/pytest tests/attack tests/api/test_bad_input.py \
+		tests/integration/test_web_server.py
 
 check: lint types imports test ## what CI runs: format, lint, types, imports, tests
 
@@ -69,6 +73,6 @@ $(STAMP): setup.cfg constraints.txt pyproject.toml
 	fi; \
 	[ -x $(BIN)/python ] || "$$python" -m venv --clear $(VENV)
 	@echo 'Installing into $(VENV) (the first time takes a minute) ...'
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,embedded,demo,flower]'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,embedded,demo,flower,s3]'
 	@$(BIN)/python -m pip check
 	@touch $(STAMP)

@@ -18,6 +18,7 @@ from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Channel, Observer
 from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.store import Store
+from orchestrator.services.announcing import Pace
 from orchestrator.services.steering import Steering
 from orchestrator.services.upkeep import Upkeep
 from orchestrator.services.workflow_engine import WorkflowEngine
@@ -73,6 +74,21 @@ def celery(settings: Settings) -> Celery:
     return make_celery(resolve(settings))
 
 
+def artifacts(settings: Settings) -> Artifacts:
+    """Return the place of artifacts. SettingsError for a URL that names none."""
+    url, largest = settings.artifacts.url, settings.limits.artifact_bytes
+    if url and settings.artifacts.dir:
+        raise SettingsError("set ZQ_ARTIFACTS__URL or ZQ_ARTIFACTS__DIR, not both")
+    if url and not url.startswith("file://"):
+        # Only here: an object store's client is a large import.
+        from orchestrator.adapters.object_artifacts import ObjectArtifacts
+
+        return ObjectArtifacts(url, largest=largest)
+    if not settings.artifacts_dir.name:
+        raise SettingsError(f"ZQ_ARTIFACTS__URL {url} names no folder: file:///srv/artifacts does")
+    return FolderArtifacts(settings.artifacts_dir, largest=largest)
+
+
 def build(
     settings: Settings,
     *,
@@ -103,17 +119,27 @@ def build(
         clock,
         window=settings.broker.window,
         input_bytes=settings.limits.input_bytes,
+        pace=Pace(settings.worker.together),
     )
+    kept = replace.get("artifacts") or artifacts(settings)
     return Core(
         settings=settings,
         store=store,
         dispatcher=dispatcher,
         channel=channel,
-        artifacts=replace.get("artifacts")
-        or FolderArtifacts(settings.artifacts_dir, largest=settings.limits.artifact_bytes),
+        artifacts=kept,
         clock=clock,
         engine=engine,
         workflows=Workflows(store, clock),
         steering=Steering(store, engine, clock),
-        upkeep=Upkeep(store, engine, dispatcher, clock, settings.upkeep, settings.worker),
+        upkeep=Upkeep(
+            store,
+            engine,
+            dispatcher,
+            clock,
+            settings.upkeep,
+            settings.worker,
+            artifacts=kept,
+            keep_days=settings.artifacts.keep_days,
+        ),
     )

@@ -6,67 +6,24 @@ Knows nothing of the command line and nothing of the server's code: only paths, 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NotRequired, Self, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote
 
 import httpx
 import tenacity
 
 from orchestrator.errors import ZQError
-from orchestrator.watching import Frame, watch
 
-_PAGE, _EVENTS = 200, 1000
+if TYPE_CHECKING:
+    from orchestrator.documents import RunDoc, TaskDoc, WorkflowDoc
+    from orchestrator.watching import Frame
+
+_PAGE, _EVENTS, _BULK = 200, 1000, 1000
+#: The longest name a workflow can have.
+_NAME = 200
 _UNREACHABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-
-
-class WorkflowDoc(TypedDict):
-    """A saved workflow; its definition is beside these fields or inside `definition`."""
-
-    id: str
-    name: str
-    version: int
-    status: str
-    description: NotRequired[str]
-    created_at: NotRequired[str]
-    updated_at: NotRequired[str]
-    nodes: NotRequired[list[dict[str, Any]]]
-
-
-class RunDoc(TypedDict):
-    """A run, as `GET /runs/{id}` tells of it."""
-
-    id: str
-    workflow_id: str
-    workflow_name: NotRequired[str]
-    version: int
-    state: str
-    trigger: str
-    input: NotRequired[Any]
-    output: NotRequired[Any]
-    error: NotRequired[dict[str, Any] | None]
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    duration_ms: int | None
-    counts: NotRequired[dict[str, int]]
-    seq: NotRequired[int]
-
-
-class TaskDoc(TypedDict):
-    """A task, as `GET /runs/{id}/tasks` tells of it."""
-
-    node_id: str
-    map_index: int | None
-    type: str
-    state: str
-    attempt: int
-    max_attempts: int
-    duration_ms: int | None
-    worker: NotRequired[str | None]
-    output: NotRequired[Any]
-    error: NotRequired[dict[str, Any] | None]
 
 
 class ServerUnreachable(ZQError):
@@ -96,10 +53,13 @@ class Client:
     def __init__(self, server: str, key: str = "", *, patience_s: float = 0.0) -> None:
         self.server = server.rstrip("/")
         self._key = key
-        self._http = httpx.Client(
-            base_url=self.server, headers=self.headers, timeout=httpx.Timeout(30.0, connect=5.0),
-            trust_env=False,
-        )  # fmt: skip
+        try:
+            self._http = httpx.Client(
+                base_url=self.server, headers=self.headers,
+                timeout=httpx.Timeout(30.0, connect=5.0), trust_env=False,
+            )  # fmt: skip
+        except httpx.InvalidURL as error:
+            raise self._unreachable(error) from None
         self._insist = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_pass),
             stop=tenacity.stop_after_delay(patience_s)
@@ -134,10 +94,20 @@ class Client:
         try:
             return self._insist(self._once, method, url, options)
         except httpx.TransportError as error:
-            raise ServerUnreachable(
-                f"no server answers at {self.server} ({_reason(error)}):"
-                " start one with `zq up`, or name another with --server"
-            ) from None
+            raise self._unreachable(error) from None
+
+    def ping(self) -> None:
+        """Raise ServerUnreachable at once where no server answers; a key is not looked at."""
+        try:
+            self._once("GET", "/healthz", {})
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"no server answers at {self.server} ({_reason(error)}):"
+            " start one with `zq up`, or name another with --server"
+        )
 
     def _once(self, method: str, url: str, options: Mapping[str, Any]) -> httpx.Response:
         answer = self._http.request(method, url, **options)
@@ -180,8 +150,10 @@ class Client:
 
     def find(self, name: str) -> WorkflowDoc | None:
         """Return the workflow of exactly this name, without its definition, if there is one."""
-        near = self._pages("workflows", {"q": name[:200]}, None)
-        return next((cast("WorkflowDoc", w) for w in near if w["name"] == name), None)
+        if not 0 < len(name) <= _NAME:
+            return None
+        found = self._json("GET", "workflows", params={"name": name})["items"]
+        return next((cast("WorkflowDoc", w) for w in found if w["name"] == name), None)
 
     def create(self, definition: Mapping[str, Any]) -> WorkflowDoc:
         """Save a new workflow; ApiError 422 with every problem, 409 when the name is taken."""
@@ -194,19 +166,56 @@ class Client:
         """Save the next version; an equal definition makes none."""
         return cast("WorkflowDoc", self._json("PUT", f"workflows/{workflow_id}", json=definition))
 
+    def versions(self, workflow_id: str, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the versions of a workflow, newest first, without their definitions."""
+        return list(self._pages(f"workflows/{workflow_id}/versions", {}, limit))
+
+    def version(self, workflow_id: str, number: int) -> WorkflowDoc:
+        """Return one version with its definition."""
+        path = f"workflows/{workflow_id}/versions/{number}"
+        return cast("WorkflowDoc", self._json("GET", path))
+
+    def diff(
+        self, workflow_id: str, older: int | None = None, newer: int | None = None
+    ) -> dict[str, Any]:
+        """Return what changed between two versions; by default in the newest one."""
+        params = {name: no for name, no in (("from", older), ("to", newer)) if no is not None}
+        found = self._json("GET", f"workflows/{workflow_id}/diff", params=params)
+        return cast("dict[str, Any]", found)
+
+    def roll_back(self, workflow_id: str, version: int) -> WorkflowDoc:
+        """Save an earlier version again as the newest."""
+        path = f"workflows/{workflow_id}/rollback"
+        return cast("WorkflowDoc", self._json("POST", path, json={"version": version}))
+
+    def activate(self, workflow_id: str) -> WorkflowDoc:
+        """Publish a draft or an archived workflow."""
+        return cast("WorkflowDoc", self._json("POST", f"workflows/{workflow_id}/activate"))
+
+    def archive(self, workflow_id: str) -> WorkflowDoc:
+        """Archive a workflow: it starts no runs any more; its history stays."""
+        return cast("WorkflowDoc", self._json("POST", f"workflows/{workflow_id}/archive"))
+
+    def export(self, workflow_id: str, form: str = "yaml") -> str:
+        """Return the newest definition as text: `yaml` as people write it, or `json`."""
+        path = f"workflows/{workflow_id}/export"
+        return self.request("GET", path, params={"format": form}).text
+
     # --- runs -----------------------------------------------------------------------------------
 
-    def start(self, workflow: str, input: Mapping[str, Any] | None = None) -> RunDoc:
+    def start(
+        self, workflow: str, input: Mapping[str, Any] | None = None, *, tags: Sequence[str] = ()
+    ) -> RunDoc:
         """Start a run of a workflow, by name or id."""
         path = f"workflows/{self.workflow(workflow)['id']}/runs"
-        body = {"input": dict(input or {})}
+        body = {"input": dict(input or {}), "tags": list(tags)}
         return cast("RunDoc", self._json("POST", path, json=body, headers=_new_key()))
 
     def run(self, run_id: str) -> RunDoc:
         """Return one run with its input, output and counts."""
         return cast("RunDoc", self._json("GET", f"runs/{quote(run_id, safe='')}"))
 
-    def runs(self, *, limit: int | None = None, **filters: str) -> list[RunDoc]:
+    def runs(self, *, limit: int | None = None, **filters: Any) -> list[RunDoc]:
         """Return runs, newest first; `filters` are those of `GET /runs`."""
         return list(self._pages("runs", filters, limit))
 
@@ -226,6 +235,8 @@ class Client:
         Each `seq` once and in order, whatever breaks in between; what the server has dropped for
         good comes as one frame `{"kind": "gap", "from", "to"}`.
         """
+        from orchestrator.watching import watch
+
         return watch(self, run_id, after)
 
     def logs(self, run_id: str, **filters: Any) -> Iterator[Frame]:
@@ -241,7 +252,41 @@ class Client:
 
     def cancel(self, run_id: str) -> RunDoc:
         """Stop a run."""
-        return cast("RunDoc", self._json("POST", f"runs/{quote(run_id, safe='')}/cancel"))
+        return self._steer(run_id, "cancel")
+
+    def pause(self, run_id: str) -> RunDoc:
+        """Let nothing new start; what runs goes on."""
+        return self._steer(run_id, "pause")
+
+    def resume(self, run_id: str) -> RunDoc:
+        """Go on with a paused run."""
+        return self._steer(run_id, "resume")
+
+    def retry(self, run_id: str, from_node: str | None = None) -> RunDoc:
+        """Run an ended run again as a new one: what did not succeed, and all from a node on."""
+        body = {} if from_node is None else {"from": from_node}
+        return self._steer(run_id, "retry", json=body, headers=_new_key())
+
+    def _steer(self, run_id: str, verb: str, **options: Any) -> RunDoc:
+        return cast(
+            "RunDoc", self._json("POST", f"runs/{quote(run_id, safe='')}/{verb}", **options)
+        )
+
+    def steer_many(
+        self, verb: str, filters: Mapping[str, Any], *, dry: bool = False
+    ) -> list[dict[str, Any]]:
+        """Cancel or retry the runs that a filter finds; return what became of each.
+
+        With `dry` nothing happens: the runs that would be touched.
+        """
+        items: list[dict[str, Any]] = []
+        body: dict[str, Any] = {**filters, "dry": dry, "limit": _BULK}
+        while True:
+            page = self._json("POST", f"runs/{verb}", json=body, headers=_new_key())
+            items += page["items"]
+            if not page.get("next_cursor"):
+                return items
+            body["cursor"] = page["next_cursor"]
 
     def artifacts(self, run_id: str) -> list[dict[str, Any]]:
         """Return the files a run has left behind: name, content_type, size_bytes."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from environs import EnvError, FileAwareEnv
 
@@ -74,6 +75,10 @@ class Worker:
     grace_s: float = knob(3.0, "seconds between asking a handler to stop and killing it", low=0.1)
     inline: int = knob(100, "tasks a child goes on with in place before it yields; 0: none", low=0)
     inline_s: float = knob(1.0, "seconds a child goes on in place before it yields", low=0)
+    together: int = knob(25, "most short tasks that share a message and a commit; 1: none", low=1)
+    hand_back_s: float = knob(
+        0.02, "seconds until a message's unclaimed rest is handed back", low=0
+    )
     health_port: int = knob(0, "port of the supervisor's health page; 0: none", low=0)
 
 
@@ -90,6 +95,8 @@ class Limits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifacts:
     dir: str = knob("", "folder of artifacts, shared by API and workers; empty: in the home folder")
+    url: str = knob("", "where they are kept instead: s3://bucket/prefix, file:///folder or alike")
+    keep_days: int = knob(30, "days until a run's artifacts are removed; 0: never", low=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +131,9 @@ class Settings:
 
     @property
     def artifacts_dir(self) -> Path:
-        """Where artifacts are kept."""
+        """Where artifacts are kept, unless `artifacts.url` names an object store."""
+        if self.artifacts.url.startswith("file://"):
+            return Path(unquote(urlsplit(self.artifacts.url).path))
         return Path(self.artifacts.dir) if self.artifacts.dir else self.home / "artifacts"
 
     def with_urls(self, database_url: str, redis_url: str) -> Settings:

@@ -64,10 +64,12 @@ def _run_moves(run: Run, events: list[Event]) -> Iterator[str]:
         yield "something was recorded after its end"
     if (run.finished_at is not None) != run.state.ended:
         yield f"it is {run.state} with finished_at {run.finished_at}"
-    cancelled = [e.seq for e in events if e.kind is Kind.RUN and e.state == "cancelling"]
+    stopped: str | None = None
     for event in events:
-        if cancelled and event.seq > cancelled[0] and event.state in _STARTS:
-            yield f"{event.node_id} became {event.state} after the run was cancelled"
+        if event.kind is Kind.RUN:
+            stopped = event.state if event.state in {"paused", "cancelling"} else None
+        elif stopped and event.state in _STARTS:
+            yield f"{event.node_id} became {event.state} while the run was {stopped}"
 
 
 def _verdict(run: Run, tasks: list[Task]) -> Iterator[str]:

@@ -8,20 +8,36 @@ from typing import Literal
 from flask import Flask
 
 from orchestrator.bootstrap import Core
-from web import errors, guard, headers, metrics, openapi, stream
-from web.api import health, nodes, runs, workflows
+from web import (
+    compression,
+    cors,
+    deprecation,
+    docs_page,
+    errors,
+    guard,
+    headers,
+    log_stream,
+    metrics,
+    openapi,
+    sockets,
+    stream,
+)
+from web.api import bulk, exchange, health, logs, nodes, runs, versions, workflows
 from web.context import Shared, keep
 from web.json_provider import OrjsonProvider
 from web.socket_line import SERVER_OPTIONS
 
+#: Modules that add routes to a blueprint of another one, and are imported for that.
+_ADDING = (log_stream, stream, bulk, exchange, versions)
 #: Which routes an application has: all, or only sockets, health and metrics.
 Only = Literal["all", "sockets"]
 
 
 def create_app(core: Core, *, only: Only = "all") -> Flask:
-    """Build the application. SettingsError without an admin key.
+    """Build the application. SettingsError without an admin key, or for a bad origin.
 
-    The order counts: a request is named, then admitted, and only then looked at.
+    The order counts: a request is named, then admitted, and only then looked at; an answer is
+    compressed, then dressed.
     """
     web = core.settings.web
     app = Flask("web", static_folder=None)
@@ -33,7 +49,10 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
     headers.install(app)
     errors.install(app)
     run_started, watching = metrics.install(app)
-    origins = frozenset(o.strip().rstrip("/") for o in web.origins.split(",") if o.strip())
+    compression.install(app)
+    deprecation.install(app)
+    origins = cors.read(web.origins)
+    cors.install(app, origins)
     guard.install(app, admin_key=core.settings.auth.admin_key, origins=origins)
     headers.refuse_nul(app)
     openapi.refuse_unknown_query(app)
@@ -48,13 +67,15 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
             watching=watching,
         ),
     )
-    app.register_blueprint(stream.routes, url_prefix="/api/v1")
+    app.register_blueprint(sockets.routes, url_prefix="/api/v1")
     if only == "sockets":
         app.register_blueprint(health.routes)
         return app
     api = openapi.make_api(app)
     api.register_blueprint(health.routes)
-    for part in (workflows, runs, nodes):
+    for part in (workflows, runs, nodes, logs):
         api.register_blueprint(part.routes, url_prefix="/api/v1")
+    app.register_blueprint(docs_page.routes)
     openapi.describe_others(app, api)
+    docs_page.render(app, api.spec.to_dict())
     return app

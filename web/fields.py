@@ -7,7 +7,7 @@ import binascii
 import re
 import struct
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ _DIGITS = re.compile(r"[0-9]{1,16}\Z")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 MAX_SEQ = 2**53
+_LINE = struct.Struct(">q16sq")
 
 
 class Whole(ma.fields.Integer):
@@ -52,7 +53,7 @@ class Cursor(ma.fields.String):
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> Any:
         try:
-            raw = base64.b64decode(str(value) + "=" * (-len(value) % 4), b"-_", validate=True)
+            raw = base64.b64decode(str(value) + "=" * (-len(str(value)) % 4), b"-_", validate=True)
             if raw[:1] == b"u":
                 return UUID(bytes=raw[1:])
             if raw[:1] == b"n" and len(raw) == 5:
@@ -60,6 +61,55 @@ class Cursor(ma.fields.String):
         except (ValueError, binascii.Error):
             pass
         raise ma.ValidationError("take `next_cursor` of the last page as it is, or leave it out")
+
+
+class Flag(ma.fields.Boolean):
+    """True or false and nothing that looks like it; in a query the words `true` and `false`."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        for known in (True, False):
+            if value is known or (isinstance(value, str) and value == str(known).lower()):
+                return known
+        raise ma.ValidationError("give true or false")
+
+
+class Count(ma.fields.Integer):
+    """A whole number in a body: no text, no `1.0`, no `true`."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        if type(value) is not int:
+            raise ma.ValidationError("give a whole number")
+        return value
+
+
+class LineCursor(ma.fields.String):
+    """Where the last page of log lines ended: a time, a run and a `seq` in opaque text."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        try:
+            raw = base64.b64decode(str(value) + "=" * (-len(str(value)) % 4), b"-_", validate=True)
+            if raw[:1] == b"l":
+                micros, run_id, seq = _LINE.unpack(raw[1:])
+                at = _EARLIEST + timedelta(microseconds=micros)
+                if 0 <= seq <= MAX_SEQ and _EARLIEST <= at < _LATEST:
+                    return at, UUID(bytes=run_id), seq
+        except (ValueError, binascii.Error, struct.error, OverflowError):
+            pass
+        raise ma.ValidationError("take `next_cursor` of the last page as it is, or leave it out")
+
+
+def line_cursor(place: tuple[datetime, UUID, int]) -> str:
+    """Return the cursor of the page that follows this log line."""
+    at, run_id, seq = place
+    micros = (at - _EARLIEST) // timedelta(microseconds=1)
+    raw = b"l" + _LINE.pack(micros, run_id.bytes, seq)
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class IdCursor(Cursor):

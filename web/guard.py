@@ -17,7 +17,9 @@ from orchestrator.models.ids import DEFAULT_TENANT
 from web.context import Principal
 
 #: Endpoint functions that answer without a credential. All others, and unknown paths, demand one.
-PUBLIC = frozenset({"health.healthz", "health.readyz", "health.version"})
+#: The pages of the API's documents hold nothing of an installation, and a browser that opens one
+#: has no way to send a key.
+PUBLIC = frozenset({"health.healthz", "health.readyz", "health.version", "docs.page", "docs.style"})
 
 
 def install(app: Flask, *, admin_key: str, origins: frozenset[str]) -> None:

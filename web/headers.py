@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from uuid import uuid4
 
 from flask import Flask, Response, g, request
@@ -16,6 +17,7 @@ _ALWAYS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "ZQ-API-Version": "1",
 }
 
 
@@ -48,6 +50,13 @@ def refuse_nul(app: Flask) -> None:
                 raise BadRequest(
                     message, problems=[Problem(where.replace("\0", "?"), "nul", message)]
                 )
+
+
+def tagged(answer: Response, cache: str = "private, no-cache") -> Response:
+    """Return the answer with an ETag of its content, as 304 where the client has it already."""
+    answer.set_etag(sha256(answer.get_data()).hexdigest()[:32])
+    answer.headers["Cache-Control"] = cache
+    return conditional(answer)
 
 
 def conditional(answer: Response) -> Response:

@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.models.event import Kind
 from orchestrator.models.run import Run
+from orchestrator.services.history import LEVELS, from_level
 from web.context import core
-from web.schemas import LEVELS
 
 _PAGE = 1000
 #: Pages that one request for log lines looks through; then the client asks on.
@@ -22,16 +22,27 @@ def frames_after(run: Run, after: int, limit: int) -> dict[str, Any]:
 
 
 def lines_after(
-    run: Run, after: int, limit: int, *, level: str, node_id: str | None
+    run: Run,
+    after: int,
+    limit: int,
+    *,
+    level: str = LEVELS[0],
+    node_id: str | None = None,
+    text: str | None = None,
 ) -> dict[str, Any]:
-    """Return up to `limit` log lines that are at least as grave as `level`, and where to go on."""
-    grave, items, last = LEVELS[LEVELS.index(level) :], list[dict[str, Any]](), after
+    """Return up to `limit` log lines that are at least as grave as `level`, and where to go on.
+
+    `text` is part of the message, in any case.
+    """
+    grave, items, last = from_level(level), list[dict[str, Any]](), after
+    part = (text or "").lower()
     for _ in range(_PAGES):
         events = core().store.reads.events(run.id, after=last, limit=_PAGE)
         for event in events:
             last = event.seq
             fits = event.kind is Kind.LOG and node_id in (None, event.node_id)
-            if fits and (level == LEVELS[0] or event.level in grave):
+            fits = fits and (not grave or event.level in grave)
+            if fits and part in (event.message or "").lower():
                 items.append(event.frame())
                 if len(items) == limit:
                     return {"items": items, "next_cursor": _next(run, last)}

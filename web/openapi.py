@@ -6,6 +6,8 @@ A route takes only the query parameters it declares; an unknown one is refused b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from functools import wraps
 from http import HTTPStatus
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -17,8 +19,9 @@ from webargs.flaskparser import FlaskParser
 from orchestrator import __version__
 from orchestrator.errors import BadRequest, InvalidDefinition
 from orchestrator.models.problem import Problem, did_you_mean
-from web import strict_json
+from web import deprecation, strict_json
 from web.errors import MEDIA_TYPE
+from web.log_schemas import LogStreamQuery
 from web.schemas import ProblemSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -33,7 +36,10 @@ class Decorator(Protocol):
 
 _TAKES_QUERY = "takes_query"
 #: Endpoints that check their query themselves.
-_READS_QUERY = frozenset({"stream.run_stream", "prometheus_metrics"})
+_READS_QUERY = frozenset({"stream.run_stream", "stream.log_stream", "prometheus_metrics"})
+_HEADERS = "zq_headers"
+#: Where flask-smorest keeps what it knows of a view.
+_APIDOC = "_apidoc"
 
 
 class StrictParser(FlaskParser):
@@ -48,6 +54,14 @@ class StrictParser(FlaskParser):
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """Return the body as an object; the schema's `context_optional` allows none at all."""
         return strict_json.read_object(req, optional=getattr(schema, "may_be_absent", False))
+
+    def pre_load(
+        self, location_data: Any, *, schema: ma.Schema, req: Request, location: str
+    ) -> Any:
+        """Note the deprecated fields that the request gives."""
+        if isinstance(location_data, Mapping):
+            deprecation.note_fields(schema, location_data)
+        return location_data
 
     def handle_error(
         self,
@@ -95,6 +109,10 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
 
     ARGUMENTS_PARSER = StrictParser()
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepare_doc_cbks.append(_document_headers)
+
     def query(self, schema: type[ma.Schema]) -> Decorator:
         """Parse the query; the view takes it as its first argument."""
         parse = self.arguments(schema, location="query", error_status_code=400)
@@ -120,10 +138,39 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
         )
         return decorate
 
+    def also(self, status: int, schema: Any = None, **more: Any) -> Decorator:
+        """Document another answer than that of `gives`."""
+        document: Decorator = self.alt_response(status, schema=schema, **more)
+        return document
+
+    def documents(self, **operation: Any) -> Decorator:
+        """Add to what the API document says of a route."""
+        document: Decorator = self.doc(**operation)
+        return document
+
     def gives(self, status: int, schema: Any = None, **more: Any) -> Decorator:
         """Dump what the view returns, and document it."""
         dump: Decorator = self.response(status, schema, **more)
         return dump
+
+    def keyed(self) -> Decorator:
+        """Document that a route takes an Idempotency-Key; `idempotency.key_of` reads it."""
+        return _sends(_IDEMPOTENCY_KEY, conflict=409)
+
+    def matched(self) -> Decorator:
+        """Document that a route takes If-Match; `workflow_answers.expected_version` reads it."""
+        return _sends(_IF_MATCH, conflict=412)
+
+    def tagged(self) -> Decorator:
+        """Document that a route answers with an ETag, and with 304 to If-None-Match."""
+        document: Decorator = self.doc(responses={"304": {"description": "You have it already."}})
+        sends = _sends(_IF_NONE_MATCH)
+        return lambda view: sends(document(view))
+
+    def deprecated(self, notice: deprecation.Notice) -> Decorator:
+        """Say in headers and in the document that a route will go. Goes right below `at`."""
+        document: Decorator = self.doc(deprecated=True, description=notice.text)
+        return lambda view: document(deprecation.noting(notice, view))
 
     def public(self) -> Decorator:
         """Document that a route needs no key; `guard.PUBLIC` is what makes it so."""
@@ -134,6 +181,44 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
         """Register a view under a path."""
         register: Decorator = self.route(rule, methods=list(methods or ("GET",)))
         return register
+
+
+def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    shape = {"type": "string", **schema}
+    return {"in": "header", "name": name, "description": description, "schema": shape}
+
+
+_IDEMPOTENCY_KEY = _header(
+    "Idempotency-Key",
+    "The same key and request again create nothing new; with another request: 409.",
+    minLength=1,
+    maxLength=200,
+    pattern="^[ -~]+$",
+)
+_IF_MATCH = _header("If-Match", "The ETag as you read it; 412 where it has changed since.")
+_IF_NONE_MATCH = _header("If-None-Match", "The ETag you have; 304 where it is still the same.")
+
+
+def _sends(header: dict[str, Any], conflict: int | None = None) -> Decorator:
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def same(*args: Any, **kwargs: Any) -> Any:
+            return view(*args, **kwargs)
+
+        doc = deepcopy(getattr(view, _APIDOC, {}))
+        doc[_HEADERS] = [*doc.get(_HEADERS, ()), (header, conflict)]
+        setattr(same, _APIDOC, doc)
+        return same  # type: ignore[return-value]
+
+    return decorate
+
+
+def _document_headers(doc: dict[str, Any], doc_info: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+    for header, conflict in doc_info.get(_HEADERS, ()):
+        doc.setdefault("parameters", []).append(dict(header))
+        if conflict is not None:
+            doc.setdefault("responses", {})[str(conflict)] = HTTPStatus(conflict).name
+    return doc
 
 
 class ProblemApi(Api):  # type: ignore[misc, unused-ignore]
@@ -191,6 +276,7 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
     whole = {"type": "integer", "minimum": 0, "default": 0}
     frames = {"101": {"description": "Frames as `GET /runs/{id}/events` has, then a close."}}
     fine = {"200": {"description": "OK"}}
+    text_body = {"schema": {"type": "string"}}
     described: dict[str, dict[str, Any]] = {
         "stream.run_stream": {
             "tags": ["runs"],
@@ -199,6 +285,33 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
             " server stops, 1013 try later, 4400 bad `after`, 4404 no such run, 4408 too slow.",
             "parameters": [{**after, "schema": whole}],
             "responses": frames,
+        },
+        "stream.log_stream": {
+            "tags": ["logs"],
+            "summary": "Follow the log lines of all runs over a WebSocket, or of one to its end.",
+            "description": "The first frame is `listening` and repeats the filters; then log lines"
+            " as `GET /logs/history` has. A `gap` says that lines may have been missed. Close"
+            " codes: 1000 the run has ended, 1008 you sent too much, 1012 the server stops, 1013"
+            " try later, 4404 no such run, 4408 too slow.",
+            "parameters": [
+                {"in": "query", "schema": LogStreamQuery, "name": "query"},
+            ],
+            "responses": {"101": {"description": "Log lines."}},
+        },
+        "docs.page": {
+            "tags": ["health"],
+            "summary": "This document as a page.",
+            "responses": {"200": {"description": "OK", "content": {"text/html": text_body}}},
+            "security": [],
+        },
+        "docs.style": {
+            "tags": ["health"],
+            "summary": "How that page looks.",
+            "parameters": [
+                {"in": "path", "name": "digest", "required": True, "schema": {"type": "string"}}
+            ],
+            "responses": {"200": {"description": "OK", "content": {"text/css": text_body}}},
+            "security": [],
         },
         "prometheus_metrics": {
             "tags": ["health"],

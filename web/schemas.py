@@ -10,10 +10,10 @@ from orchestrator.models.event import rfc3339
 from orchestrator.models.run import RunState, Trigger
 from orchestrator.models.saved import WorkflowStatus
 from orchestrator.models.task import TaskState
+from orchestrator.services.history import LEVELS
 from web.fields import MAX_SEQ, IdCursor, Moment, NumberCursor, Whole, Words
 
 MAX_PAGE = 200
-LEVELS = ("debug", "info", "warning", "error", "critical")
 RUN_STATES = [str(s) for s in RunState]
 TASK_STATES = [str(s) for s in TaskState]
 
@@ -25,11 +25,13 @@ class At(fields.Field[Any]):
         return None if value is None else rfc3339(value)
 
 
-def _at(**more: Any) -> At:
+def at(**more: Any) -> At:
+    """Return a field of a time, for answers."""
     return At(metadata={"type": "string", "format": "date-time", **more})
 
 
-def _any(description: str, **more: Any) -> fields.Raw:
+def any_json(description: str, **more: Any) -> fields.Raw:
+    """Return a field of any JSON value."""
     return fields.Raw(metadata={"description": description}, allow_none=True, **more)
 
 
@@ -38,6 +40,13 @@ class ProblemItem(Schema):
 
     path = fields.String(metadata={"description": "Where, as in `nodes[3].data.config.url`."})
     node = fields.String(allow_none=True, metadata={"description": "The node it belongs to."})
+    code = fields.String(metadata={"description": "Stable: clients branch on it."})
+    message = fields.String(metadata={"description": "Names the remedy."})
+
+
+class Refusal(Schema):
+    """Why one of many could not be done."""
+
     code = fields.String(metadata={"description": "Stable: clients branch on it."})
     message = fields.String(metadata={"description": "Names the remedy."})
 
@@ -66,16 +75,33 @@ class WorkflowsQuery(PageQuery):
     """Which workflows."""
 
     q = fields.String(load_default=None, validate=validate.Length(1, 200))
+    name = fields.String(load_default=None, validate=validate.Length(1, 200))
 
 
-class RunsQuery(PageQuery):
-    """Which runs, newest first."""
+def _tag(value: str) -> None:
+    if not value.strip() or not value.isprintable():
+        raise ValidationError("a tag is printable text that is not blank")
+
+
+def tag_list() -> fields.List[str]:
+    """Return a field of tags: each 1 to 64 printable characters, at most 20."""
+    tag = fields.String(validate=[validate.Length(1, 64), _tag])
+    return fields.List(tag, load_default=list, validate=validate.Length(max=20))
+
+
+class RunsFilter(Schema):
+    """Which runs: all that is given must hold, of states any; a run carries all of the tags."""
 
     workflow_id = fields.UUID(load_default=None)
     state = Words(RUN_STATES, load_default=list)
     trigger = fields.String(load_default=None, validate=validate.OneOf([str(t) for t in Trigger]))
     since = Moment(load_default=None)
     until = Moment(load_default=None)
+    tags = tag_list()
+
+
+class RunsQuery(PageQuery, RunsFilter):
+    """Which runs, newest first."""
 
 
 class HistoryQuery(PageQuery):
@@ -109,6 +135,7 @@ class LogsQuery(EventsQuery):
 
     level = fields.String(load_default="debug", validate=validate.OneOf(LEVELS))
     node = fields.String(load_default=None, validate=validate.Length(1, 64))
+    q = fields.String(load_default=None, validate=validate.Length(1, 200))
 
 
 class WaitQuery(Schema):
@@ -117,23 +144,14 @@ class WaitQuery(Schema):
     wait = Whole(load_default=0, validate=validate.Range(0, 60))
 
 
-def _tag(value: str) -> None:
-    if not value.strip() or not value.isprintable():
-        raise ValidationError("a tag is printable text that is not blank")
-
-
 class StartBody(Schema):
     """How to start a run."""
 
     #: Read by `openapi.StrictParser`: no body is an empty one.
     may_be_absent: ClassVar[bool] = True
 
-    input = _any("Values by name, as the workflow's `inputs` say.")
-    tags = fields.List(
-        fields.String(validate=[validate.Length(1, 64), _tag]),
-        load_default=list,
-        validate=validate.Length(max=20),
-    )
+    input = any_json("Values by name, as the workflow's `inputs` say.")
+    tags = tag_list()
 
 
 class ExecuteBody(StartBody):
@@ -158,8 +176,8 @@ class WorkflowRow(Schema):
     description = fields.String()
     status = fields.Enum(WorkflowStatus, by_value=True)
     version = fields.Integer()
-    created_at = _at()
-    updated_at = _at()
+    created_at = at()
+    updated_at = at()
 
 
 class WorkflowPage(Schema):
@@ -188,9 +206,9 @@ class RunRow(Schema):
     tags = fields.List(fields.String())
     error = fields.Raw(allow_none=True, metadata={"type": "object", "nullable": True})
     origin_run_id = fields.UUID(allow_none=True)
-    created_at = _at()
-    started_at = _at(nullable=True)
-    finished_at = _at(nullable=True)
+    created_at = at()
+    started_at = at(nullable=True)
+    finished_at = at(nullable=True)
     duration_ms = fields.Integer(allow_none=True)
     counts = fields.Dict(keys=fields.String(), values=fields.Integer())
     seq = fields.Integer(metadata={"description": "The run's last event."})
@@ -199,8 +217,8 @@ class RunRow(Schema):
 class RunSchema(RunRow):
     """A run."""
 
-    input = _any("What it was started with.")
-    output = _any("What its leaves came back with, by node id.")
+    input = any_json("What it was started with.")
+    output = any_json("What its leaves came back with, by node id.")
 
 
 class RunPage(Schema):
@@ -232,12 +250,12 @@ class TaskSchema(Schema):
     reason = fields.String(allow_none=True)
     attempt = fields.Integer()
     max_attempts = fields.Integer()
-    queued_at = _at(nullable=True)
-    started_at = _at(nullable=True)
-    finished_at = _at(nullable=True)
+    queued_at = at(nullable=True)
+    started_at = at(nullable=True)
+    finished_at = at(nullable=True)
     duration_ms = fields.Integer(allow_none=True)
     worker = fields.String(allow_none=True)
-    output = _any("What the handler came back with.")
+    output = any_json("What the handler came back with.")
     error = fields.Raw(allow_none=True, metadata={"type": "object", "nullable": True})
     waiting_for = fields.Function(
         waiting_for,
@@ -257,9 +275,9 @@ class AttemptSchema(Schema):
 
     attempt = fields.Integer()
     state = fields.String()
-    queued_at = _at(nullable=True)
-    started_at = _at(nullable=True)
-    finished_at = _at(nullable=True)
+    queued_at = at(nullable=True)
+    started_at = at(nullable=True)
+    finished_at = at(nullable=True)
     worker = fields.String(allow_none=True)
     error = fields.Raw(allow_none=True, metadata={"type": "object", "nullable": True})
 

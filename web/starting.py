@@ -29,7 +29,7 @@ def started(run_id: UUID, *, new: bool, wait_s: int) -> Response:
     run = web.core.engine.run(tenant_id(), run_id)
     if wait_s and not run.state.ended and web.waiters.acquire(blocking=False):
         try:
-            run = _wait(web, run, wait_s)
+            run = wait_for_end(web, run, wait_s)
         finally:
             web.waiters.release()
     answer = jsonify(RunSchema().dump(run))
@@ -38,7 +38,11 @@ def started(run_id: UUID, *, new: bool, wait_s: int) -> Response:
     return answer
 
 
-def _wait(web: Shared, run: Run, wait_s: float) -> Run:
+def wait_for_end(web: Shared, run: Run, wait_s: float) -> Run:
+    """Return the run when it has ended, or as it is after `wait_s` seconds.
+
+    The caller holds one of `web.waiters`, so that those who wait never take every thread.
+    """
     deadline = time.monotonic() + wait_s
     with web.core.channel.subscribe(run.id) as heard, suppress(StoreUnavailable):
         while True:

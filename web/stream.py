@@ -6,22 +6,20 @@ The record is the truth; the channel only saves reading it. Before the upgrade: 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, g, request
-from flask_sock import Sock
+from flask import g, request
 
-from orchestrator.errors import BadRequest, NotFound, ServiceUnavailable, StoreUnavailable
+from orchestrator.errors import BadRequest, NotFound, StoreUnavailable
 from orchestrator.models.problem import Problem
 from orchestrator.models.run import ENDS, Run
 from orchestrator.ports.live import Subscription
 from web.context import Shared, shared, tenant_id
 from web.fields import MAX_SEQ
 from web.socket_line import Line, LineLost, TooSlow
+from web.sockets import QUERIES, routes, sock
 
 NORMAL, RESTARTING, TRY_LATER, FLOODED = 1000, 1012, 1013, 1008
 BAD_AFTER, NO_SUCH_RUN, TOO_SLOW = 4400, 4404, 4408
@@ -33,35 +31,10 @@ _ROUNDS = 5
 _PATIENCE_S = 30.0
 _PAGE = 1000
 
-routes = Blueprint("stream", __name__)
-sock = Sock()
 
-
-@routes.before_request
-def admit() -> None:
-    """Check the request and take a socket's slot, so that watchers never starve the API."""
-    if request.headers.get("Upgrade", "").lower() != "websocket" or request.method != "GET":
-        return
-    g.after = _after(request.args.get("after", "0"))
-    _check_handshake()
-    # Messages are small and flow one way: compression would cost more memory than it saves.
-    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-    request.prom_do_not_track = True  # type: ignore[attr-defined]
-    web = shared()
-    if web.stopping.is_set() or not web.sockets.acquire(blocking=False):
-        raise ServiceUnavailable("no socket is free just now; try again in a moment")
-    g.slot = web.sockets
-
-
-@routes.teardown_request
-def leave(_: BaseException | None) -> None:
-    """Give the slot back, however the request ended."""
-    slot = g.pop("slot", None)
-    if slot is not None:
-        slot.release()
-
-
-def _after(text: str) -> int:
+def _after() -> int:
+    """Read the query: `after` and nothing else."""
+    text = request.args.get("after", "0")
     unknown = set(request.args) - {"after"}
     if unknown or not (text.isascii() and text.isdigit() and len(text) < 17):
         path = min(unknown, default="after")[:100]
@@ -70,13 +43,7 @@ def _after(text: str) -> int:
     return min(int(text), MAX_SEQ)
 
 
-def _check_handshake() -> None:
-    try:
-        nonce = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
-    except (binascii.Error, ValueError):
-        nonce = b""
-    if len(nonce) != 16 or request.headers.get("Sec-WebSocket-Version") != "13":
-        raise BadRequest("the handshake needs Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key")
+QUERIES["stream.run_stream"] = _after
 
 
 @sock.route("/runs/<uuid:run_id>/stream", bp=routes)  # type: ignore[untyped-decorator]
@@ -86,7 +53,7 @@ def run_stream(ws: Any, run_id: UUID) -> None:
     line = Line(ws)
     web.watching(1)
     try:
-        code, reason = Follower(web, line, run_id, g.after).follow(tenant_id())
+        code, reason = Follower(web, line, run_id, g.query).follow(tenant_id())
         line.close(code, reason)
     except TooSlow:
         line.close(TOO_SLOW, "too slow: resume with after", hurry=True)

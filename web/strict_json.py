@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import orjson
@@ -45,7 +45,7 @@ def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
         and not _chunked(request)
     ):
         return {}
-    _check_media(request)
+    _check_media(request, {"application/json"})
     raw = _body(request)
     if not raw:
         raise _bad("empty", "the body is empty; send a JSON object")
@@ -53,6 +53,21 @@ def read_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _bad("not_an_object", f"the body is {_kind(value)}; send a JSON object, as in {{…}}")
     return value
+
+
+def read_text(request: Request, media: Collection[str]) -> str:
+    """Return the body as text in UTF-8, which must be of one of the media types."""
+    _check_media(request, media)
+    raw = _body(request)
+    if raw.startswith(_BOM):
+        raise _bad("bom", "the body starts with a byte order mark; send plain UTF-8")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise _bad("malformed", f"byte {error.start} is no UTF-8; send UTF-8") from None
+    if "\0" in text:
+        raise _bad("nul", "NUL cannot be stored; remove it")
+    return text
 
 
 def parse(raw: bytes) -> Any:
@@ -83,10 +98,10 @@ def _chunked(request: Request) -> bool:
     return "transfer-encoding" in request.headers
 
 
-def _check_media(request: Request) -> None:
-    if request.mimetype != "application/json":
-        given = request.mimetype or "missing"
-        raise UnsupportedMedia(f"the Content-Type is {given[:100]}; send application/json")
+def _check_media(request: Request, media: Collection[str]) -> None:
+    if request.mimetype not in media:
+        given, wanted = request.mimetype or "missing", " or ".join(sorted(media))
+        raise UnsupportedMedia(f"the Content-Type is {given[:100]}; send {wanted}")
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if charset not in {"utf-8", "utf8"}:
         raise UnsupportedMedia(f"the charset is {charset[:40]}; send UTF-8")

@@ -10,6 +10,7 @@ Nothing is ever loaded from a definition: only modules and entry points the depl
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -131,6 +132,9 @@ def _register(call: F, name: str | None) -> F:
     if earlier is not None and _origin(earlier.call) != _origin(call):
         raise ValueError(f"{name} is already registered, by {'.'.join(_origin(earlier.call))}")
     _registered[name] = Registered(name, call, signature)
+    # `orchestrator.node(function=...)` reads it; what takes no attributes is named by its text.
+    with contextlib.suppress(AttributeError, TypeError):
+        call.zq_name = name  # type: ignore[attr-defined]
     return call
 
 

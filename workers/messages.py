@@ -62,7 +62,8 @@ def register(app: Celery, settings: Settings) -> None:
     """Define the messages on an application."""
     child = Child(settings, app)
 
-    @app.task(name=EXECUTE, ignore_result=True)
+    # Flower is shown attempts, by the dispatcher; a message says nothing of how they end.
+    @app.task(name=EXECUTE, ignore_result=True, send_events=False)
     def execute(run_id: str, wanted: list[list[int]]) -> None:
         """Work on attempts `[[task_no, attempt], ...]` of a run, unless others have them."""
         try:
@@ -73,7 +74,7 @@ def register(app: Celery, settings: Settings) -> None:
         if not won:
             raise Ignore
 
-    @app.task(name=FINISH_RUN, ignore_result=True)
+    @app.task(name=FINISH_RUN, ignore_result=True, send_events=False)
     def finish_run(run_id: str) -> None:
         """The chord's body: end the run if all its tasks have ended."""
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from orchestrator.errors import StoreUnavailable, ZQError
 from orchestrator.models.plan import Plan
 from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
 from orchestrator.ports.store import LogLine, Moved, Owner, Take
+from workers.batch import Batch, HandBack
 from workers.capture import Capture
 from workers.handlers import Context, StopRequested, TaskArtifacts, fill_config, run_handler
 from workers.identity import Identity
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: How an output that is too large for Postgres is named in its place.
 _KEPT_OUTSIDE = "$artifact"
+#: Runs whose plan a child has at hand when a message comes.
+_RUNS_KNOWN = 64
 #: Errors that another attempt would only repeat.
 _HOPELESS = frozenset({"expression_error", "too_large"})
 
@@ -46,6 +49,9 @@ class Runtime:
         self._queues = tuple(q.strip() for q in settings.queues.split(",") if q.strip())
         self._inline = settings.inline
         self._inline_s = settings.inline_s
+        self._announcer = core.engine.announcer
+        self._hand_back = HandBack(settings.hand_back_s)
+        self._known: OrderedDict[UUID, Plan] = OrderedDict()
         self._switch = StopSwitch(identity.desk, self._owner.pid)
         self._switch.install()
         # What was computed is kept until the record takes it, or somebody else owns the attempt.
@@ -61,26 +67,75 @@ class Runtime:
 
         With Postgres away nothing is claimed: StoreUnavailable, and upkeep announces them again.
         """
-        moved = self._core.store.moves.claim(run_id, wanted, claim_id=uuid4(), owner=self._owner)
-        if moved is None:
-            return False
-        self._engine.claimed(moved)
-        work = deque(moved.claimed)
+        batch, won = Batch(wanted), False
+        while rest := batch.take(self._first(run_id, batch)):
+            moved = self._core.store.moves.claim(run_id, rest, claim_id=uuid4(), owner=self._owner)
+            if moved is None:
+                continue
+            won = True
+            self._engine.claimed(moved)
+            self._work(moved, batch)
+        if won:
+            self._refill()
+        return won
+
+    def _first(self, run_id: UUID, batch: Batch) -> int:
+        """Return how many to claim at first: one, until the run's plan and its pace are known."""
+        plan = self._known.get(run_id)
+        return self._slice(plan, batch) if plan else 1
+
+    def _slice(self, plan: Plan, batch: Batch) -> int:
+        following = batch.peek()
+        return (
+            self._announcer.pace.together(plan.nodes[following].node.type) if following >= 0 else 1
+        )
+
+    def _work(self, moved: Moved, batch: Batch) -> None:
+        """Work on what was claimed, and on what each commit claims next, while there is time."""
         plan, failure = self._plan(moved)
+        if plan is None:
+            for claim in moved.claimed:
+                self._insist(self._engine.fail, claim, failure)
+            return
+        self._remember(moved.run_id, plan)
+        if len(batch):
+            run_id = moved.run_id
+            self._hand_back.watch(batch, lambda rest: self._announcer.hand_back(run_id, plan, rest))
         hops, until = 0, time.monotonic() + self._inline_s
-        while work:
-            claim = work.popleft()
-            go_on = not work and hops < self._inline and time.monotonic() < until
-            take = Take(owner=self._owner, queues=self._queues, limit=1) if go_on else None
-            if plan is None:
-                settled = self._insist(self._engine.fail, claim, failure)
-            else:
-                settled = self._attempt(claim, plan, moved.input, take)
-            if settled is not None:
-                work.extend(settled.claimed)
-            hops += 1
-        self._refill()
-        return True
+        claims: tuple[Claim, ...] = moved.claimed
+        while claims:
+            hops += len(claims)
+            go_on = hops <= self._inline and time.monotonic() < until
+            settled = self._slice_of(claims, plan, moved.input, batch, go_on=go_on)
+            claims = settled.claimed if settled is not None else ()
+
+    def _slice_of(
+        self, claims: Sequence[Claim], plan: Plan, input: Any, batch: Batch, *, go_on: bool
+    ) -> Moved | None:
+        """Run the handlers of a slice, then settle it and claim the next in one commit."""
+        outcomes: list[tuple[Claim, Outcome | None]] = []
+        lines: list[LogLine] = []
+        for claim in claims:
+            outcome, said = self._attempt(claim, plan, input)
+            outcomes.append((claim, outcome))
+            lines += said
+        following = tuple(batch.take(self._slice(plan, batch)))
+        take = Take(
+            owner=self._owner,
+            queues=self._queues,
+            limit=self._inline_width(plan) if go_on and not following else 0,
+            next=following,
+        )
+        settled: Moved | None = self._insist(
+            self._engine.report_all, outcomes, plan, logs=lines, take=take
+        )
+        if settled is None or len(settled.accepted) < len(claims):
+            log.info("run %s: an attempt of this worker was lost", claims[0].run_id)
+        return settled
+
+    def _inline_width(self, plan: Plan) -> int:
+        """Return how many ready successors to go on with: several only where all are short."""
+        return min(self._announcer.pace.together(type_) for type_ in plan.types)
 
     def _plan(self, moved: Moved) -> tuple[Plan | None, TaskError]:
         try:
@@ -89,24 +144,24 @@ class Runtime:
             return None, TaskError(code="bad_plan", message=error.detail)
         return plan, TaskError(code="none", message="")
 
-    def _attempt(self, claim: Claim, plan: Plan, input: Any, take: Take | None) -> Moved | None:
+    def _remember(self, run_id: UUID, plan: Plan) -> None:
+        self._known[run_id] = plan
+        while len(self._known) > _RUNS_KNOWN:
+            self._known.popitem(last=False)
+
+    def _attempt(
+        self, claim: Claim, plan: Plan, input: Any
+    ) -> tuple[Outcome | None, list[LogLine]]:
+        """Return how the handler ended (None: nobody wants it any more) and what it said."""
+
         def sink(lines: list[LogLine]) -> bool:
             return self._engine.append_logs(claim, lines)
 
+        began = time.monotonic()
         with Capture(sink, claim.task_no, self._core.settings.limits.log_line_bytes) as capture:
             outcome = self._outcome(claim, plan, input)
-        lines = capture.drain()
-        if outcome is None:
-            # Nobody wants the attempt any more: in a run that is being cancelled this ends it.
-            return self._insist(self._engine.give_up, claim, logs=lines)
-        settled: Moved | None = self._insist(
-            self._engine.report, claim, outcome, plan, logs=lines, take=take
-        )
-        if settled is None or not settled.accepted:
-            log.info(
-                "run %s task %s attempt %s was lost", claim.run_id, claim.task_no, claim.attempt
-            )
-        return settled
+        self._announcer.pace.note(plan.nodes[claim.task_no].node.type, time.monotonic() - began)
+        return outcome, capture.drain()
 
     def _outcome(self, claim: Claim, plan: Plan, input: Any) -> Outcome | None:
         node, timeout_s = plan.nodes[claim.task_no].node, plan.nodes[claim.task_no].timeout_s

@@ -6,12 +6,14 @@
 -- own policy decides). An attempt whose (attempt, claim) is no longer current is left out of
 -- 'accepted' and changes nothing. For waiting, p_output is the memo of the next call.
 -- p_logs: [[task_no, level, message, age_s], ...] lines to record before the moves.
+-- p_next: queued attempts to claim in the same commit, if the run may go on.
 -- Dependants that become ready: at most p_take in p_queues are claimed at once (same claim), at most
 -- p_room are queued, the rest stay ready for upkeep or a worker with room.
 CREATE FUNCTION zq_settle_v1(
     p_run uuid, p_claim uuid, p_task int[], p_attempt int[], p_state text[],
     p_output jsonb[], p_error jsonb[], p_delay float8[], p_logs jsonb,
-    p_worker uuid, p_pid int, p_queues text[], p_take int, p_room int)
+    p_worker uuid, p_pid int, p_queues text[], p_take int, p_room int,
+    p_next int[], p_next_attempt int[])
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     v_now timestamptz;
@@ -28,6 +30,8 @@ DECLARE
     v_log_n int := 0;
     v_events jsonb := '[]';
     v_spread jsonb;
+    v_took jsonb;
+    v_goes_on boolean;
     v_end jsonb;
     v_timer boolean;
 BEGIN
@@ -35,7 +39,8 @@ BEGIN
     IF NOT FOUND THEN RETURN NULL; END IF;
     SELECT * INTO v_run FROM runs WHERE id = p_run;
     v_now := clock_timestamp();
-    IF v_run.state NOT IN ('queued', 'running') THEN
+    v_goes_on := v_run.state IN ('queued', 'running');
+    IF NOT v_goes_on THEN
         v_take := 0;
         v_room := 0;
     END IF;
@@ -135,6 +140,13 @@ BEGIN
         v_ended := v_ended + jsonb_array_length(v_spread -> 'skipped');
     END IF;
 
+    IF v_goes_on AND cardinality(p_next) > 0 THEN
+        v_took := zq_take_v1(p_run, v_run.tenant_id, p_next, p_next_attempt, v_seq, v_now, p_claim,
+                             p_worker, p_pid);
+        v_seq := (v_took -> 'seq')::bigint;
+        v_events := v_events || (v_took -> 'events');
+    END IF;
+
     IF v_ended > 0 OR jsonb_array_length(v_events) > 0 OR v_log_n > 0 THEN
         UPDATE run_counters SET seq = v_seq, open = open - v_ended, failed = failed + v_failed
          WHERE run_id = p_run RETURNING open INTO v_open;
@@ -153,7 +165,8 @@ BEGIN
     RETURN jsonb_build_object(
         'accepted', v_accepted,
         'settled', to_jsonb(v_settled) || coalesce(v_spread -> 'skipped', '[]'),
-        'claimed', v_spread -> 'claimed', 'queued', v_spread -> 'queued',
+        'claimed', coalesce(v_spread -> 'claimed', '[]') || coalesce(v_took -> 'claimed', '[]'),
+        'queued', v_spread -> 'queued',
         'ready', v_spread -> 'ready',
         'events', v_events, 'logged', v_logged, 'at', extract(epoch FROM v_now), 'open', v_open,
         'tenant', v_run.tenant_id, 'workflow', v_run.workflow_id, 'version', v_run.version);

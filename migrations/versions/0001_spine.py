@@ -22,6 +22,7 @@ ORDER = (
     "end_run_v1",
     "spread_v1",
     "start_v1",
+    "take_v1",
     "claim_v1",
     "settle_v1",
     "queue_v1",

@@ -10,18 +10,21 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 import orjson
 
 from orchestrator.errors import HandlerError, NotFound, TooLarge
+from orchestrator.models.ids import time_of
 from orchestrator.ports.runtime import Artifact
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _TYPE = re.compile(
     r"[a-z0-9][a-z0-9.+-]{0,62}/[a-z0-9][a-z0-9.+-]{0,62}(; ?[a-z]+=[A-Za-z0-9_.-]+)?"
 )
@@ -46,27 +49,12 @@ class FolderArtifacts:
         self, run_id: UUID, name: str, data: bytes, content_type: str, node_id: str
     ) -> Artifact:
         """See the port. TooLarge beyond `largest` bytes; HandlerError for a bad name or type."""
-        if not _NAME.fullmatch(name):
-            raise HandlerError(
-                "bad_artifact_name",
-                f"{name[:200]!r} cannot name an artifact:"
-                " use 1-128 of A-Z a-z 0-9 . _ -, no dot first",
-                retryable=False,
-            )
-        if not _TYPE.fullmatch(content_type):
-            why = f"{content_type[:80]!r} is no content type like text/csv"
-            raise HandlerError("bad_artifact_type", why, retryable=False)
-        if len(data) > self._largest:
-            raise TooLarge(
-                f"artifact {name} has {len(data):,} bytes; the largest may have"
-                f" {self._largest:,} (ZQ_LIMITS__ARTIFACT_BYTES)"
-            )
+        check_artifact(name, content_type, len(data), self._largest)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (self._folder / str(run_id)).mkdir(mode=0o700)
-        about = orjson.dumps({"content_type": content_type, "node_id": node_id})
         with self._open(run_id) as at:
-            _write(at, _about(name), about)
+            _write(at, about_name(name), description(content_type, node_id))
             _write(at, name, data)
             os.fsync(at)
         return Artifact(name=name, content_type=content_type, size_bytes=len(data), node_id=node_id)
@@ -74,7 +62,7 @@ class FolderArtifacts:
     def get(self, run_id: UUID, name: str) -> tuple[Artifact, bytes]:
         """See the port."""
         missing = NotFound(f"the run has no artifact {name[:200]!r}")
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise missing
         try:
             with self._open(run_id) as at:
@@ -87,11 +75,21 @@ class FolderArtifacts:
         """See the port."""
         found: list[Artifact] = []
         with contextlib.suppress(FileNotFoundError), self._open(run_id) as at:
-            for name in sorted(filter(_NAME.fullmatch, os.listdir(at))):  # noqa: PTH208 (a descriptor)
+            for name in sorted(filter(NAME.fullmatch, os.listdir(at))):  # noqa: PTH208 (a descriptor)
                 about = os.stat(name, dir_fd=at, follow_symlinks=False)
                 if stat.S_ISREG(about.st_mode):
                     found.append(_artifact(at, name, about.st_size))
         return found
+
+    def prune(self, before: datetime) -> int:
+        """See the port."""
+        gone = 0
+        with contextlib.suppress(FileNotFoundError):
+            for folder in sorted(self._folder.iterdir()):
+                if is_before(folder.name, before) and not folder.is_symlink():
+                    shutil.rmtree(folder)
+                    gone += 1
+        return gone
 
     @contextmanager
     def _open(self, run_id: UUID) -> Iterator[int]:
@@ -106,20 +104,61 @@ class FolderArtifacts:
             os.close(at)
 
 
-def _about(name: str) -> str:
+def check_artifact(name: str, content_type: str, size_bytes: int, largest: int) -> None:
+    """Raise HandlerError for a bad name or type, TooLarge beyond `largest` bytes."""
+    if not NAME.fullmatch(name):
+        raise HandlerError(
+            "bad_artifact_name",
+            f"{name[:200]!r} cannot name an artifact: use 1-128 of A-Z a-z 0-9 . _ -, no dot first",
+            retryable=False,
+        )
+    if not _TYPE.fullmatch(content_type):
+        why = f"{content_type[:80]!r} is no content type like text/csv"
+        raise HandlerError("bad_artifact_type", why, retryable=False)
+    if size_bytes > largest:
+        raise TooLarge(
+            f"artifact {name} has {size_bytes:,} bytes; the largest may have"
+            f" {largest:,} (ZQ_LIMITS__ARTIFACT_BYTES)"
+        )
+
+
+def about_name(name: str) -> str:
+    """Return where it is written down what an artifact is."""
     return f".{name}.json"
 
 
-def _artifact(at: int, name: str, size_bytes: int) -> Artifact:
+def description(content_type: str, node_id: str) -> bytes:
+    """Return what is written there."""
+    return orjson.dumps({"content_type": content_type, "node_id": node_id})
+
+
+def described(name: str, size_bytes: int, text: bytes) -> Artifact:
+    """Return an artifact by its description; one that cannot be read costs only the type."""
     about: dict[str, str] = {}
-    with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
-        about = orjson.loads(_read(at, _about(name)))
+    with contextlib.suppress(orjson.JSONDecodeError):
+        about = orjson.loads(text)
     return Artifact(
         name=name,
         content_type=about.get("content_type", _UNKNOWN),
         size_bytes=size_bytes,
         node_id=about.get("node_id"),
     )
+
+
+def is_before(folder: str, at: datetime) -> bool:
+    """Tell whether a folder belongs to a run that was started before a moment."""
+    try:
+        run_id = UUID(folder)
+    except ValueError:
+        return False
+    return run_id.version == 7 and str(run_id) == folder and time_of(run_id) < at
+
+
+def _artifact(at: int, name: str, size_bytes: int) -> Artifact:
+    text = b""
+    with contextlib.suppress(FileNotFoundError):
+        text = _read(at, about_name(name))
+    return described(name, size_bytes, text)
 
 
 def _read(at: int, name: str) -> bytes:

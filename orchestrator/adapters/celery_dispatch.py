@@ -19,8 +19,12 @@ from celery.app.task import Context
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
+from orchestrator.adapters.celery_events import CeleryEvents, celery_id, celery_name, moves
+from orchestrator.errors import ZQError
+from orchestrator.models.plan import Plan
+from orchestrator.models.task import TaskState
 from orchestrator.ports.dispatch import EXECUTE, FINISH_QUEUE, FINISH_RUN
-from orchestrator.ports.store import Release
+from orchestrator.ports.store import Moved, Release
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,8 @@ _AWAY = (KombuError, OperationalError, RedisError, OSError)
 _REST_S = 1.0
 #: Seconds a queue's depth is believed.
 _DEPTH_S = 0.05
+#: Names kept from showing a commit until its messages are sent.
+_NAMES_KEPT = 10_000
 
 
 class CeleryDispatcher:
@@ -39,6 +45,9 @@ class CeleryDispatcher:
         self._clock = clock
         self._away_until = 0.0
         self._depths: dict[str, tuple[float, int | None]] = {}
+        shown = app.conf.worker_send_task_events
+        self._events = CeleryEvents(app) if shown else None
+        self._names: dict[str, str] = {}
 
     def open(self, run_id: UUID, size: int) -> bool:
         """See the port. Also right for a run that was stored while Redis was away: a run nobody
@@ -49,19 +58,41 @@ class CeleryDispatcher:
 
         return self._try("open a chord", work)
 
-    def release(self, releases: Sequence[Release]) -> bool:
-        """See the port. One message an attempt; its id names the attempt, so copies look alike."""
-        return self._try("publish", lambda: self._publish(releases))
+    def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
+        """See the port. Costs one publish a commit, and nothing with ZQ_BROKER__FLOWER_EVENTS
+        off. A commit whose plan cannot be read, or that Redis is away for, is not shown."""
+        if self._events is None or not (found := moves(moved.events)):
+            return
+        sender = self._events
+        try:
+            known = plan(moved.workflow_id, moved.version)
+        except ZQError as error:
+            log.debug("not shown to Flower: %s", error)
+            return
+        if len(self._names) > _NAMES_KEPT:
+            self._names.clear()
+        for event in found:
+            if event.state == TaskState.QUEUED:
+                self._names[celery_id(event, known)] = celery_name(event, known)
+        self._try("tell Flower", lambda: sender.send(found, known))
 
-    def _publish(self, releases: Sequence[Release]) -> None:
+    def release(self, messages: Sequence[Sequence[Release]]) -> bool:
+        """See the port. A message's id names its first attempt, so copies look alike."""
+        return self._try("publish", lambda: self._publish(messages))
+
+    def _publish(self, messages: Sequence[Sequence[Release]]) -> None:
         with self._app.producer_or_acquire() as producer:
-            for r in releases:
+            for together in messages:
+                ids = [f"{r.run_id}:{r.task_no}:{r.attempt}" for r in together]
+                names = [self._names.pop(task_id, None) for task_id in ids]
+                first = together[0]
                 self._app.send_task(
                     EXECUTE,
-                    args=(str(r.run_id), [[r.task_no, r.attempt]]),
-                    task_id=f"{r.run_id}:{r.task_no}:{r.attempt}",
-                    queue=r.queue,
-                    group_id=str(r.run_id),
+                    args=(str(first.run_id), [[r.task_no, r.attempt] for r in together]),
+                    task_id=ids[0],
+                    shadow=names[0],
+                    queue=first.queue,
+                    group_id=str(first.run_id),
                     ignore_result=True,
                     producer=producer,
                 )

@@ -1,4 +1,5 @@
 """The bell on Redis pub/sub: one topic a run, one hub thread a process for all who listen.
+One pattern covers the topics of all runs.
 
 A frame that is lost here is repaired from the record by whoever streams; nothing is retried.
 """
@@ -7,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,6 +28,8 @@ from orchestrator.models.event import Event
 BATCHES = 256
 #: How often the hub looks around while nothing arrives, seconds.
 _TURN_S = 1.0
+#: What Redis takes for a pattern in `PSUBSCRIBE`.
+_GLOB = re.compile(r"[*?\[\\]")
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +99,18 @@ class RedisChannel:
         except (TypeError, ValueError):
             log.exception("channel: an event of run %s is no JSON", events[0].run_id)
 
-    @contextmanager
-    def subscribe(self, run_id: UUID) -> Iterator[Ear]:
+    def subscribe(self, run_id: UUID) -> AbstractContextManager[Ear]:
         """See the port. Open before it returns, or, while Redis is away, after the timeout."""
+        return self._listen(self._topic(run_id).encode())
+
+    def subscribe_all(self) -> AbstractContextManager[Ear]:
+        """See the port. Open as `subscribe` says."""
+        prefix = _GLOB.sub(r"\\\g<0>", self._prefix)
+        return self._listen(f"{prefix}run:*".encode())
+
+    @contextmanager
+    def _listen(self, topic: bytes) -> Iterator[Ear]:
         hub = self._here().hub
-        topic = self._topic(run_id).encode()
         ear = hub.add(topic)
         try:
             if not ear.open.wait(self._timeout_s):
@@ -222,29 +233,35 @@ class _Hub:
         while True:
             message = line.get_message(timeout=_TURN_S)
             if message is not None:
-                self._sort(message["type"], message["channel"], message["data"])
+                heard = message["pattern"] or message["channel"]
+                self._sort(message["type"], heard, message["data"])
             with self._lock:
                 wanted = set(self._wanted)
-            if new := wanted - asked:
-                line.subscribe(*new)
-            if old := asked - wanted:
-                line.unsubscribe(*old)
+            for topic in wanted - asked:
+                (line.psubscribe if _is_pattern(topic) else line.subscribe)(topic)
+            for topic in asked - wanted:
+                (line.punsubscribe if _is_pattern(topic) else line.unsubscribe)(topic)
                 with self._lock:
-                    self._open -= old
+                    self._open.discard(topic)
             asked = wanted
 
     def _sort(self, kind: str, topic: bytes, data: Any) -> None:
-        if kind == "subscribe":
+        if kind in ("subscribe", "psubscribe"):
             with self._lock:
                 self._open.add(topic)
                 for ear in self._wanted.get(topic, ()):
                     ear.open.set()
-        elif kind == "message" and topic != self._wake:
+        elif kind in ("message", "pmessage") and topic != self._wake:
             with self._lock:
                 ears = tuple(self._wanted.get(topic, ()))
             frames = _frames(data) if ears else None
             for ear in ears:
                 ear.put(frames) if frames is not None else ear.lose()
+
+
+def _is_pattern(topic: bytes) -> bool:
+    """True for the topic of all runs; a run's own ends with its id."""
+    return topic.endswith(b"*")
 
 
 def _frames(data: bytes) -> list[dict[str, Any]] | None:

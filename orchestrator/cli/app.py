@@ -1,7 +1,4 @@
-"""The root of `zq`: its verbs, and how every error becomes one clear line and an exit code.
-
-Exit codes: 0 done; 1 it failed, or a followed run did; 2 not understood; 130 Ctrl-C.
-"""
+"""The root of `zq`: its verbs, and how every error becomes one clear line and an exit code."""
 
 from __future__ import annotations
 
@@ -17,22 +14,24 @@ from orchestrator import __version__
 from orchestrator.cli.output import complain
 from orchestrator.errors import ZQError
 
-#: Where each verb is defined. It is imported when it is used, so that `zq` answers at once.
+#: Each verb with its module and its line in the help. The module is imported when the verb is used,
+#: so that `zq` answers at once.
 VERBS = {
-    "up": "servers",
-    "web": "servers",
-    "stream": "servers",
-    "worker": "servers",
-    "scheduler": "servers",
-    "migrate": "servers",
-    "demo": "demo",
-    "apply": "workflows",
-    "validate": "workflows",
-    "workflow": "workflows",
-    "run": "runs",
-    "runs": "runs",
-    "doctor": "doctor",
-    "config": "config",
+    "up": ("servers", "Start everything on this machine, until Ctrl-C."),
+    "demo": ("demo", "Run a real workflow over real weather data, live."),
+    "apply": ("workflows", "Create or change workflows by name, from files."),
+    "validate": ("workflows", "Check definitions without a server."),
+    "workflow": ("workflow", "Look at saved workflows and their versions, export, roll back."),
+    "run": ("run", "Start a run of a workflow; --dry plays a file through in memory."),
+    "runs": ("runs", "Look at runs; cancel, pause, resume or retry them."),
+    "doctor": ("doctor", "Say what is wrong with this installation, and the remedy."),
+    "config": ("config", "Look at the settings."),
+    "completion": ("completion", "Print what makes a shell complete the words of `zq`."),
+    "migrate": ("servers", "Bring the database to this release's schema."),
+    "web": ("servers", "Serve the API and the sockets."),
+    "stream": ("servers", "Serve the sockets only."),
+    "worker": ("servers", "Run a worker under its supervisor."),
+    "scheduler": ("servers", "Run the scheduler."),
 }
 
 
@@ -45,9 +44,22 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = import_module(f"orchestrator.cli.{VERBS[cmd_name]}")
+        module = import_module(f"orchestrator.cli.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        fitting = [name for name in VERBS if name.startswith(incomplete)]
+        verbs = [CompletionItem(name, help=VERBS[name][1]) for name in fitting]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -64,7 +76,15 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="zq")
 def cli() -> None:
-    """Durable workflows on Celery. `zq up` starts everything on this machine."""
+    """Durable workflows on Celery. `zq up` starts everything on this machine.
+
+    \b
+    Exit codes:
+      0    done; a run that was followed, watched or played dry succeeded
+      1    it failed, or such a run did; standard error says why
+      2    the command line was not understood
+      130  Ctrl-C
+    """
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.output import format_option, show
+from orchestrator.cli.options import format_option
+from orchestrator.cli.output import show
 from orchestrator.settings import SECTIONS, Settings, load, names
 
 

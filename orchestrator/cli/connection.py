@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import click
-
 from orchestrator.cli.home import admin_key, live_url
 from orchestrator.client import Client
 from orchestrator.settings import Settings, load
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-server_option: Callable[[F], F] = click.option(
-    "--server",
-    metavar="URL",
-    help="The server's address; else that of ZQ_WEB__HOST and ZQ_WEB__PORT.",
-)
-
-
-def connect(server: str | None = None, *, patience_s: float = 0.0) -> Client:
+def connect(
+    server: str | None = None, *, key: str | None = None, patience_s: float = 0.0
+) -> Client:
     """Return a client of the server that was named, set, or found in the home, in this order."""
     settings = load()
-    key = settings.auth.admin_key or admin_key(settings.home, make=False)
+    if key is None:
+        key = settings.auth.admin_key or admin_key(settings.home, make=False)
     return Client(server or address(settings), key, patience_s=patience_s)
 
 

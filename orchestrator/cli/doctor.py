@@ -7,11 +7,12 @@ import platform
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import click
 
-from orchestrator.cli.output import clean, say
+from orchestrator.cli.options import format_option
+from orchestrator.cli.output import clean, say, show
 from orchestrator.errors import EmbeddedUnavailable, SettingsError, ZQError
 from orchestrator.ports.store import Store
 from orchestrator.settings import Settings, load
@@ -32,16 +33,22 @@ class Check:
 
 
 @click.command("doctor")
-def doctor_command() -> int:
+@format_option
+def doctor_command(shape: str) -> int:
     """Check this machine and its servers: one line each, exit 1 if something must be done."""
-    failed = 0
+    failed, rows = 0, []
     for check in _checks():
+        failed += check.fine is False
+        rows.append({**asdict(check), "remedy": "" if check.fine else check.remedy})
+        if shape != "table":
+            continue
         mark, colour = {True: ("ok", "green"), False: ("FAIL", "red"), None: ("-", "bright_black")}[
             check.fine
         ]
         line = f"{click.style(f'{mark:<5}', fg=colour)}{check.name:<10} {clean(check.said)}"
         say(f"{line}: {clean(check.remedy)}" if check.remedy and not check.fine else line)
-        failed += check.fine is False
+    if shape != "table":
+        show(shape, rows, {})
     return 1 if failed else 0
 
 

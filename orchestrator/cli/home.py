@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.adapters.embedded.files import password, private_folder, write_private
 from orchestrator.errors import ZQError
 
 KEY_FILE = "admin.key"
@@ -39,6 +38,9 @@ def admin_key(home: Path, *, make: bool = True) -> str:
         with contextlib.suppress(OSError):
             return path.read_text().strip()
         return ""
+    # Here and below: with it come the drivers of Postgres and Redis, which a client has no use for.
+    from orchestrator.adapters.embedded.files import password, private_folder
+
     private_folder(home)
     return password(path)
 
@@ -46,6 +48,8 @@ def admin_key(home: Path, *, make: bool = True) -> str:
 @contextlib.contextmanager
 def only_one(home: Path) -> Iterator[None]:
     """Hold the home; AlreadyUp names who holds it. The kernel lets go when this process dies."""
+    from orchestrator.adapters.embedded.files import private_folder
+
     private_folder(home)
     lock = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -67,6 +71,8 @@ def only_one(home: Path) -> Iterator[None]:
 
 def announce(home: Path, url: str) -> None:
     """Write down, while the home is held, where the server is."""
+    from orchestrator.adapters.embedded.files import write_private
+
     write_private(home / STATE_FILE, json.dumps({"pid": os.getpid(), "url": url}))
 
 

@@ -8,19 +8,18 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.line_display import LOUD, LineDisplay, move_text
 from orchestrator.cli.output import STATE_COLOURS, clean, coloured, duration
-from orchestrator.cli.view import BUSY, NodeRow, RunView, note
+from orchestrator.cli.view import BUSY, NodeRow, RunView
 from orchestrator.client import Client
 from orchestrator.watching import Frame
 
-_LOUD = {"warning": "yellow", "error": "red", "critical": "red"}
 #: Lines of the terminal that are not the table's.
 _OTHER_LINES = 5
 
@@ -68,46 +67,6 @@ def display_of(view: RunView) -> Display:
     return LineDisplay(view)
 
 
-class LineDisplay:
-    """For pipes and files: a line for each event, without colour."""
-
-    def __init__(self, view: RunView) -> None:
-        self._view = view
-        self._width = max((len(name) for name in view.rows), default=0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
-
-    def show(self, frame: Frame) -> None:
-        """See `Display`."""
-        self.say(self._line(frame))
-
-    def say(self, text: str) -> None:
-        """See `Display`."""
-        click.echo(text)
-
-    def _line(self, frame: Frame) -> str:
-        if frame["kind"] == "gap":
-            return f"{'':12}  (events {frame['from']} to {frame['to']} are kept no more)"
-        clock = str(frame["at"])[11:23]
-        if frame["kind"] == "run":
-            return f"{clock}  run {frame['state']}"
-        name = f"{frame.get('node_id') or '-':<{self._width}}"
-        if frame["kind"] == "log":
-            level = str(frame.get("level", "info"))
-            loud = f"{level}: " if level in _LOUD else ""
-            return f"{clock}  {name}  | {loud}{clean(frame.get('message', ''))}"
-        return f"{clock}  {name}  {_move_text(frame)}".rstrip()
-
-
 class TerminalDisplay:
     """A table of nodes that stays at the bottom; log lines scroll by above it."""
 
@@ -140,7 +99,7 @@ class TerminalDisplay:
                     "  ",
                     (str(frame.get("node_id") or "-"), "cyan"),
                     "  ",
-                    (clean(frame.get("message", "")), _LOUD.get(level, "")),
+                    (clean(frame.get("message", "")), LOUD.get(level, "")),
                 )
             )
         elif frame.get("state") in {"retrying", "failed", "timed_out", "lost"}:
@@ -149,7 +108,7 @@ class TerminalDisplay:
             self._console.print(
                 Text.assemble(
                     (str(frame["at"])[11:23], "dim"), "  ", (name, "cyan"), "  ",
-                    (_move_text(frame), style),
+                    (move_text(frame), style),
                 )
             )  # fmt: skip
 
@@ -200,10 +159,3 @@ class TerminalDisplay:
             Text(self._view.state, colour),
         )
         return grid
-
-
-def _move_text(frame: Frame) -> str:
-    state = str(frame["state"])
-    tried = f" (attempt {frame['attempt']})" if (frame.get("attempt") or 0) > 1 else ""
-    why = clean(note(frame))
-    return f"{state}{tried}{': ' + why if why else ''}"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
-import yaml
 
 from orchestrator.errors import InvalidDefinition, ZQError
 
@@ -34,15 +34,8 @@ STATE_COLOURS = {
 #: Control characters would let a log line or a name steer the reader's terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
-format_option = click.option(
-    "-o",
-    "--output",
-    "shape",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print it.",
-)
+#: From here on work is shown as a progress bar.
+_MANY = 5
 
 
 def coloured(stream: Any = None) -> bool:
@@ -107,22 +100,52 @@ def show(
     empty: str = "",
 ) -> None:
     """Print a list (or one thing) in the wanted shape. `columns` are heading -> cell of an item."""
+    lines = printed(shape, value, columns)
+    for line in lines:
+        say(line)
+    if not lines and empty:
+        say(empty, err=True)
+
+
+def printed(shape: str, value: Any, columns: Mapping[str, Callable[[Any], Any]]) -> list[str]:
+    """Return the lines of `show`; an empty list has no table."""
     if shape == "json":
-        say(json.dumps(value, indent=2, ensure_ascii=False))
+        return [json.dumps(value, indent=2, ensure_ascii=False)]
+    if shape == "yaml":
+        return [as_yaml(value).rstrip()]
+    items = value if isinstance(value, list) else [value]
+    if not items:
+        return []
+    rows = [[_cell(column(item)) for column in columns.values()] for item in items]
+    return list(table(rows, list(columns)))
+
+
+def show_line(shape: str, value: Any, line: str) -> None:
+    """Print one thing of a stream: a line for people, a line of JSON, or a YAML document."""
+    if shape == "json":
+        line = json.dumps(value, ensure_ascii=False)
     elif shape == "yaml":
-        say(as_yaml(value).rstrip())
-    else:
-        items = value if isinstance(value, list) else [value]
-        if not items and empty:
-            say(empty, err=True)
-            return
-        rows = [[_cell(column(item)) for column in columns.values()] for item in items]
-        for line in table(rows, list(columns)):
-            say(line)
+        line = f"---\n{as_yaml(value).rstrip()}"
+    say(line)
+
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def progress(items: Sequence[T], label: str) -> Iterator[Iterable[T]]:
+    """Give the items back with a progress bar on stderr, if that is a terminal and it is many."""
+    if len(items) < _MANY or not sys.stderr.isatty():
+        yield items
+        return
+    with click.progressbar(items, label=label, file=sys.stderr) as bar:
+        yield bar
 
 
 def as_yaml(value: Any) -> str:
     """Return a JSON value as YAML, in the order of its keys."""
+    import yaml
+
     text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
     return text
 

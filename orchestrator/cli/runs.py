@@ -1,107 +1,65 @@
-"""`zq run` and `zq runs`: start, follow, list, look at, read the logs of, and cancel runs."""
+"""`zq runs`: list, look at, watch and read the logs of runs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.inputs import read_input
-from orchestrator.cli.output import ago, clean, duration, format_option, say, show, state
-from orchestrator.client import Client, RunDoc
-from orchestrator.watching import Frame
+from orchestrator.cli.again import show_list
+from orchestrator.cli.names import run_ids
+from orchestrator.cli.options import (
+    PATIENCE_S,
+    format_option,
+    run_filters,
+    server_option,
+    watch_option,
+)
+from orchestrator.cli.output import clean, say, show, show_line
+from orchestrator.cli.run import RUN_COLUMNS, TASK_COLUMNS, follow_run
+from orchestrator.cli.steer import cancel_runs, pause_runs, resume_runs, retry_runs, wanted
 
-#: How long a follower puts up with a server that is away.
-PATIENCE_S = 30.0
+if TYPE_CHECKING:
+    from orchestrator.watching import Frame
 
-server_option = click.option("--server", metavar="URL", help="The server's address.")
-
-
-@click.command("run")
-@click.argument("workflow")
-@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="One input value.")
-@click.option(
-    "--input-file", type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="The input as a YAML or JSON file; `-` reads standard input.",
-)  # fmt: skip
-@click.option("--follow", is_flag=True, help="Show it live; exit 1 unless it succeeds.")
-@server_option
-@format_option
-def run_command(
-    workflow: str,
-    pairs: Sequence[str],
-    input_file: str | None,
-    follow: bool,
-    server: str | None,
-    shape: str,
-) -> int:
-    """Start a run of a workflow, by name or id. A value that reads as JSON is sent as that JSON."""
-    from orchestrator.cli.connection import connect
-
-    given = read_input(input_file, pairs)
-    with connect(server, patience_s=PATIENCE_S if follow else 0.0) as client:
-        run = client.start(workflow, given)
-        if follow:
-            return follow_run(client, run, shape)
-    show(shape, run, _RUN_COLUMNS)
-    return 0
-
-
-def follow_run(client: Client, run: RunDoc, shape: str = "table") -> int:
-    """Show a run until its end; print its output; 0 when it succeeded, else 1."""
-    from orchestrator.cli.live import follow
-
-    try:
-        if shape == "table":
-            follow(client, run["id"])
-        else:
-            for _ in client.watch(run["id"]):
-                pass
-    except KeyboardInterrupt:
-        say(f"\nthe run goes on; `zq runs cancel {run['id']}` stops it", err=True)
-        raise
-    ended = client.run(run["id"])
-    if shape != "table":
-        show(shape, ended, {})
-    else:
-        say(f"run {ended['id']} {state(ended['state'])} in {duration(ended['duration_ms'])}")
-        if ended.get("error"):
-            say(f"error: {clean(_error(ended['error']))}", err=True)
-        if ended.get("output") is not None:
-            say(json.dumps(ended["output"], indent=2, ensure_ascii=False))
-    return 0 if ended["state"] == "succeeded" else 1
+_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 @click.group("runs")
 def runs_command() -> None:
-    """Look at runs and stop them."""
+    """Look at runs, and cancel, pause, resume or retry them."""
+
+
+for _command in (cancel_runs, pause_runs, resume_runs, retry_runs):
+    runs_command.add_command(_command)
 
 
 @runs_command.command("list")
-@click.option("--workflow", help="Only runs of this workflow, by name or id.")
-@click.option("--state", "wanted", help="Only runs in this state.")
+@run_filters
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="At most.")
+@watch_option
 @server_option
 @format_option
 def list_runs(
-    workflow: str | None, wanted: str | None, limit: int, server: str | None, shape: str
+    limit: int, watch_s: float | None, server: str | None, shape: str, **filters: Any
 ) -> int:
     """Print runs, newest first."""
     from orchestrator.cli.connection import connect
 
-    with connect(server) as client:
-        filters = {"state": wanted} if wanted else {}
-        if workflow:
-            filters["workflow_id"] = client.workflow(workflow)["id"]
-        found = client.runs(limit=limit, **filters)
-    show(shape, found, _RUN_COLUMNS, empty="no runs: `zq run WORKFLOW` starts one")
-    return 0
+    with connect(server, patience_s=PATIENCE_S if watch_s else 0.0) as client:
+        chosen = wanted(client, filters)
+        return show_list(
+            lambda: client.runs(limit=limit, **chosen),
+            shape,
+            RUN_COLUMNS,
+            empty="no runs: `zq run WORKFLOW` starts one",
+            watch_s=watch_s,
+        )
 
 
 @runs_command.command("get")
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=run_ids)
 @server_option
 @format_option
 def get_run(run_id: str, server: str | None, shape: str) -> int:
@@ -113,9 +71,9 @@ def get_run(run_id: str, server: str | None, shape: str) -> int:
     if shape != "table":
         show(shape, {**run, "tasks": tasks}, {})
         return 0
-    show("table", [run], _RUN_COLUMNS)
+    show("table", [run], RUN_COLUMNS)
     say()
-    show("table", tasks, _TASK_COLUMNS)
+    show("table", tasks, TASK_COLUMNS)
     for name in ("error", "output"):
         value: Any = run.get(name)
         if value is not None:
@@ -123,53 +81,50 @@ def get_run(run_id: str, server: str | None, shape: str) -> int:
     return 0
 
 
+@runs_command.command("watch")
+@click.argument("run_id", shell_complete=run_ids)
+@server_option
+@format_option
+def watch_run(run_id: str, server: str | None, shape: str) -> int:
+    """Show a run live until it has ended; exit 1 unless it succeeds."""
+    from orchestrator.cli.connection import connect
+
+    with connect(server, patience_s=PATIENCE_S) as client:
+        return follow_run(client, client.run(run_id), shape)
+
+
 @runs_command.command("logs")
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=run_ids)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @click.option("--node", help="Only lines of this node.")
-@click.option("--level", help="Only lines of this level and above.")
+@click.option("--level", type=click.Choice(_LEVELS), help="Only lines this grave and graver.")
 @server_option
+@format_option
 def print_logs(
-    run_id: str, follow: bool, node: str | None, level: str | None, server: str | None
+    run_id: str, follow: bool, node: str | None, level: str | None, server: str | None, shape: str
 ) -> int:
-    """Print what the nodes of a run have logged."""
+    """Print what the nodes of a run have logged; with `-o json` one object a line."""
     from orchestrator.cli.connection import connect
 
     filters = {k: v for k, v in (("node", node), ("level", level)) if v}
     with connect(server, patience_s=PATIENCE_S if follow else 0.0) as client:
         last = 0
         for line in client.logs(run_id, **filters):
-            say(_log_text(line))
+            show_line(shape, line, _log_text(line))
             last = int(line["seq"])
         if follow:
             for frame in client.watch(run_id, last):
-                if frame["kind"] == "log" and _wanted(frame, node, level):
-                    say(_log_text(frame))
+                if frame["kind"] == "log" and _fits(frame, node, level):
+                    show_line(shape, frame, _log_text(frame))
     return 0
 
 
-@runs_command.command("cancel")
-@click.argument("run_id")
-@server_option
-def cancel_run(run_id: str, server: str | None) -> int:
-    """Stop a run: nothing starts any more, what runs is told to stop."""
-    from orchestrator.cli.connection import connect
-
-    with connect(server) as client:
-        run = client.cancel(run_id)
-    say(f"run {run['id']} {state(run['state'])}")
-    return 0
-
-
-_LEVELS = ("debug", "info", "warning", "error", "critical")
-
-
-def _wanted(frame: Frame, node: str | None, level: str | None) -> bool:
+def _fits(frame: Frame, node: str | None, level: str | None) -> bool:
     if node and frame.get("node_id") != node:
         return False
     known = str(frame.get("level")).lower()
-    if level and level.lower() in _LEVELS and known in _LEVELS:
-        return _LEVELS.index(known) >= _LEVELS.index(level.lower())
+    if level and known in _LEVELS:
+        return _LEVELS.index(known) >= _LEVELS.index(level)
     return True
 
 
@@ -179,29 +134,3 @@ def _log_text(line: Frame) -> str:
     level = str(line.get("level", "info"))
     loud = click.style(f"{level} ", fg="yellow") if level not in {"info", "debug"} else ""
     return f"{clock}  {where}  {loud}{clean(line.get('message', ''))}"
-
-
-def _error(error: Any) -> str:
-    if isinstance(error, dict):
-        return f"{error.get('code', 'error')}: {error.get('message', '')}"
-    return str(error)
-
-
-_RUN_COLUMNS = {
-    "run": lambda r: r["id"],
-    "workflow": lambda r: clean(r.get("workflow_name") or r["workflow_id"]),
-    "version": lambda r: r["version"],
-    "state": lambda r: state(r["state"]),
-    "trigger": lambda r: r["trigger"],
-    "started": lambda r: ago(r.get("started_at")),
-    "took": lambda r: duration(r.get("duration_ms")),
-}
-_TASK_COLUMNS = {
-    "node": lambda t: t["node_id"],
-    "type": lambda t: t["type"],
-    "state": lambda t: state(t["state"]),
-    "attempt": lambda t: f"{t['attempt']}/{t['max_attempts']}" if t["attempt"] else "",
-    "took": lambda t: duration(t.get("duration_ms")),
-    "worker": lambda t: clean(t.get("worker") or ""),
-    "error": lambda t: clean(_error(t["error"]))[:80] if t.get("error") else "",
-}

@@ -1,18 +1,23 @@
-"""`zq apply`, `zq validate` and `zq workflow`: definitions, from files to the server and back."""
+"""`zq apply` and `zq validate`: definitions in files, checked here and sent to the server."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.output import ago, clean, complain, format_option, say, show
+from orchestrator.cli.options import confirm, format_option, server_option, yes_option
+from orchestrator.cli.output import clean, complain, progress, say, show
 from orchestrator.cli.source import Lines
 from orchestrator.errors import InvalidDefinition, ZQError
 from orchestrator.models.problem import Problem
+
+if TYPE_CHECKING:
+    from orchestrator.client import Client
+    from orchestrator.documents import WorkflowDoc
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _SAID_LINE = re.compile(r"line (\d+): ")
@@ -35,107 +40,120 @@ class BadFile(ZQError):
     help="A YAML or JSON file, or a folder of them; may be repeated.",
 )
 @click.argument("more", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--server", metavar="URL", help="The server's address.")
-def apply_command(files: Sequence[Path], more: Sequence[Path], server: str | None) -> int:
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Archive every workflow of the server that the files do not have; lists them and asks.",
+)
+@yes_option
+@server_option
+@format_option
+def apply_command(
+    files: Sequence[Path],
+    more: Sequence[Path],
+    prune: bool,
+    yes: bool,
+    server: str | None,
+    shape: str,
+) -> int:
     """Create or change workflows by name, so that the server has what the files say.
 
     All files are read and checked before the first is sent; an equal definition changes nothing.
+    With --prune the files are all there is: what else the server has is archived.
     """
     from orchestrator.cli.connection import connect
 
-    definitions = []
-    refused = 0
-    for file in _below([*files, *more]):
+    definitions = _read_all(_below([*files, *more]))
+    with connect(server) as client:
+        gone = _gone(client, definitions, yes=yes) if prune else []
+        done: list[dict[str, Any]] = []
         try:
-            definitions.append(read_checked(file))
+            with progress(definitions, "applying") as each_definition:
+                done.extend(_apply(client, definition) for definition in each_definition)
+            done.extend(_row(client.archive(workflow["id"]), "archived") for workflow in gone)
+        finally:
+            # Where the server refuses one, it is told what has been done all the same.
+            _tell(done, shape)
+    return 0
+
+
+def _tell(done: Sequence[Mapping[str, Any]], shape: str) -> None:
+    if shape != "table":
+        show(shape, done, {})
+        return
+    for row in done:
+        say(f"{clean(row['name'])}: {row['did']}, version {row['version']}")
+
+
+def _row(saved: WorkflowDoc, did: str) -> dict[str, Any]:
+    return {"name": saved["name"], "did": did, "version": saved["version"], "id": saved["id"]}
+
+
+def _apply(client: Client, definition: dict[str, Any]) -> dict[str, Any]:
+    found = client.find(definition["name"])
+    if found is None:
+        return _row(client.create(definition), "created")
+    saved = client.change(found["id"], definition)
+    return _row(saved, "unchanged" if saved["version"] == found["version"] else "changed")
+
+
+def _gone(client: Client, definitions: Sequence[dict[str, Any]], *, yes: bool) -> list[WorkflowDoc]:
+    """Return the workflows that no file has, after telling them and asking."""
+    kept = {definition["name"] for definition in definitions}
+    gone = [workflow for workflow in client.workflows() if workflow["name"] not in kept]
+    if gone:
+        say("to be archived, since no file has them:", err=True)
+        for workflow in gone:
+            say(f"  {clean(workflow['name'])}  version {workflow['version']}", err=True)
+        count = f"{len(gone)} workflow{'s' if len(gone) > 1 else ''}"
+        confirm(f"Archive {count}?", yes=yes)
+    return gone
+
+
+def _read_all(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read every file; BadFile when one is wrong, or two have the same workflow."""
+    definitions: list[dict[str, Any]] = []
+    places: dict[str, Path] = {}
+    refused = 0
+    for file in files:
+        try:
+            definition = read_checked(file)
+            name = definition["name"]
+            if name in places:
+                raise BadFile(f"{places[name]} has the workflow {clean(name)!r} too; keep one")
         except ZQError as error:
             refused += 1
-            _explain(file, error)
+            explain(file, error)
+        else:
+            places[name] = file
+            definitions.append(definition)
     if refused:
         raise BadFile(f"nothing was applied: {refused} of the files must be corrected first")
-    with connect(server) as client:
-        for definition in definitions:
-            found = client.find(definition["name"])
-            if found is None:
-                saved, did = client.create(definition), "created"
-            else:
-                saved = client.change(found["id"], definition)
-                did = "unchanged" if saved["version"] == found["version"] else "changed"
-            say(f"{clean(saved['name'])}: {did}, version {saved['version']}")
-    return 0
+    return definitions
 
 
 @click.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def validate_command(files: Sequence[Path]) -> int:
+@format_option
+def validate_command(files: Sequence[Path], shape: str) -> int:
     """Check definitions without a server: every problem, with its line."""
-    wrong = 0
+    rows: list[dict[str, Any]] = []
     for file in _below(files):
+        row: dict[str, Any] = {"file": str(file), "valid": True, "problems": []}
+        rows.append(row)
         try:
             definition = read_checked(file)
         except ZQError as error:
-            wrong += 1
-            _explain(file, error)
+            row["valid"] = False
+            row["problems"] = [{"line": line, "message": text} for line, text in _told(file, error)]
+            if shape == "table":
+                explain(file, error)
         else:
-            say(f"{file}: valid, {len(definition['nodes'])} nodes")
-    return 1 if wrong else 0
-
-
-@click.group("workflow")
-def workflow_command() -> None:
-    """Look at saved workflows."""
-
-
-@workflow_command.command("list")
-@click.option("--server", metavar="URL", help="The server's address.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")
-@format_option
-def list_workflows(server: str | None, limit: int, shape: str) -> int:
-    """Print saved workflows, newest first."""
-    from orchestrator.cli.connection import connect
-
-    with connect(server) as client:
-        found = client.workflows(limit=limit)
-    columns = {
-        "name": lambda w: clean(w["name"]),
-        "version": lambda w: w["version"],
-        "status": lambda w: w["status"],
-        "updated": lambda w: ago(w.get("updated_at")),
-        "id": lambda w: w["id"],
-    }
-    show(shape, found, columns, empty="no workflows yet: `zq apply -f FILE` saves one")
-    return 0
-
-
-@workflow_command.command("get")
-@click.argument("workflow")
-@click.option("--server", metavar="URL", help="The server's address.")
-@format_option
-def get_workflow(workflow: str, server: str | None, shape: str) -> int:
-    """Print one workflow, by name or id, with its nodes."""
-    from orchestrator.cli.connection import connect
-
-    with connect(server) as client:
-        found = client.workflow(workflow)
+            if shape == "table":
+                say(f"{file}: valid, {len(definition['nodes'])} nodes")
     if shape != "table":
-        show(shape, found, {})
-        return 0
-    say(f"{clean(found['name'])}  version {found['version']}  {found['status']}  {found['id']}")
-    if found.get("description"):
-        say(clean(found["description"]))
-    definition: Any = found.get("definition") or found
-    needs: dict[str, list[str]] = {}
-    for edge in definition.get("edges", ()):
-        needs.setdefault(edge["target"], []).append(edge["source"])
-    say()
-    columns = {
-        "node": lambda n: n["id"],
-        "type": lambda n: n["type"],
-        "needs": lambda n: ", ".join(needs.get(n["id"], ())),
-        "label": lambda n: clean(n.get("data", {}).get("label") or ""),
-    }
-    show("table", list(definition.get("nodes", ())), columns)
-    return 0
+        show(shape, rows, {})
+    return 0 if all(row["valid"] for row in rows) else 1
 
 
 def read_checked(file: Path) -> dict[str, Any]:
@@ -165,16 +183,23 @@ def _below(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _explain(file: Path, error: ZQError) -> None:
+def explain(file: Path, error: ZQError) -> None:
     """Print every problem of a file on stderr as `file:line: path: message`."""
     if not isinstance(error, InvalidDefinition):
         complain(BadFile(f"{file}: {error.detail}"))
         return
-    lines = Lines(file.read_text(encoding="utf-8"))
-    for line, text in sorted(_placed(problem, lines) for problem in error.problems):
+    told = _told(file, error)
+    for line, text in told:
         say(f"{file}:{line}: {clean(text)}", err=True)
-    count = len(error.problems)
-    say(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
+    say(f"{file}: {len(told)} problem{'s' if len(told) > 1 else ''}", err=True)
+
+
+def _told(file: Path, error: ZQError) -> list[tuple[int, str]]:
+    """Return (line, text) of every problem, in the order of the file."""
+    if not isinstance(error, InvalidDefinition):
+        return [(1, error.detail)]
+    lines = Lines(file.read_text(encoding="utf-8"))
+    return sorted(_placed(problem, lines) for problem in error.problems)
 
 
 def _placed(problem: Problem, lines: Lines) -> tuple[int, str]:

@@ -132,11 +132,11 @@ def references(value: Any) -> frozenset[Reference]:
     return frozenset().union(*(finding.references for finding in inspect(value)))
 
 
-def _evaluate(expression: str, scope: Mapping[str, Any], source: str) -> Any:
+def _evaluate(expression: str, scope: Mapping[str, Any], source: str, steps: int | None) -> Any:
     try:
-        frame = Frame(scope)
+        frame = Frame(scope, steps)
         value = _program(expression).run(frame)
-        return expression_values.plain(Frame(scope).charge, value)
+        return expression_values.plain(Frame(scope, steps).charge, value)
     except ExpressionError as error:
         raise ExpressionError(f"{_short(source)}: {error.detail}", expression=source) from None
     except RecursionError:
@@ -151,41 +151,44 @@ def _short(source: str) -> str:
     return f"`{text[:97]}...`" if len(text) > 100 else f"`{text}`"
 
 
-def evaluate(expression: str, scope: Mapping[str, Any]) -> Any:
+def evaluate(expression: str, scope: Mapping[str, Any], steps: int | None = None) -> Any:
     """The value of a bare expression in JSON types.
 
     `scope` maps roots (`inputs`, `nodes`, ...) to JSON values, and `now` to the time that
-    `now()` gives. Raises ExpressionError, which names the expression and the reason.
+    `now()` gives. `steps` is another allowance than the usual one. Raises ExpressionError, which
+    names the expression and the reason.
     """
-    return _evaluate(expression, scope, expression)
+    return _evaluate(expression, scope, expression, steps)
 
 
-def fill(value: Any, scope: Mapping[str, Any]) -> Any:
+def fill(value: Any, scope: Mapping[str, Any], steps: int | None = None) -> Any:
     """`value` with each `{{ expression }}` replaced.
 
     A text that is one `{{ }}` becomes the expression's value, whatever its type; inside
     other text a value that is no text is written as JSON. `{{ '{{' }}` writes `{{`.
     """
     if isinstance(value, str):
-        return _fill_text(value, scope) if "{{" in value else value
+        return _fill_text(value, scope, steps) if "{{" in value else value
     if isinstance(value, dict):
-        return {key: fill(item, scope) for key, item in value.items()}
+        return {key: fill(item, scope, steps) for key, item in value.items()}
     if isinstance(value, list):
-        return [fill(item, scope) for item in value]
+        return [fill(item, scope, steps) for item in value]
     return value
 
 
-def _fill_text(text: str, scope: Mapping[str, Any]) -> Any:
+def _fill_text(text: str, scope: Mapping[str, Any], steps: int | None) -> Any:
     try:
         parts = (_known_parts if len(text) <= MAX_KEPT else _parts)(text)
     except ExpressionError as error:
         raise ExpressionError(f"{_short(text)}: {error.detail}", expression=text) from None
     expressions = [part for part in parts if not isinstance(part, str)]
     if len(expressions) == 1 and all(not isinstance(p, str) or p.isspace() for p in parts):
-        return _evaluate(expressions[0][0], scope, expressions[0][0])
+        return _evaluate(expressions[0][0], scope, expressions[0][0], steps)
     return "".join(
         part
         if isinstance(part, str)
-        else expression_values.to_text(Frame(scope).charge, _evaluate(part[0], scope, part[0]))
+        else expression_values.to_text(
+            Frame(scope, steps).charge, _evaluate(part[0], scope, part[0], steps)
+        )
         for part in parts
     )

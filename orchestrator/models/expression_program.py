@@ -27,10 +27,10 @@ class Frame:
 
     __slots__ = ("left", "local", "scope")
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
+    def __init__(self, scope: Mapping[str, Any], steps: int | None = None) -> None:
         self.scope = scope
         self.local: dict[str, Any] = {}
-        self.left = MAX_STEPS
+        self.left = MAX_STEPS if steps is None else steps
 
     def charge(self, steps: int) -> None:
         self.left -= steps

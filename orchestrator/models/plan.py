@@ -49,6 +49,8 @@ class Plan:
     output_needs: tuple[int, ...]
     #: Every queue its tasks go to, each once.
     queues: tuple[str, ...]
+    #: Types its tasks have.
+    types: tuple[str, ...]
 
     def by_id(self, node_id: str) -> PlanNode:
         """Raises KeyError for an id the plan does not have."""
@@ -116,6 +118,7 @@ def compile(workflow: Workflow) -> Plan:  # noqa: A001
         numbers,
         _output_needs(workflow, numbers),
         tuple(sorted({node.queue for node in workflow.nodes})),
+        tuple(sorted({node.type for node in workflow.nodes})),
     )
 
 

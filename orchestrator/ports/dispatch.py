@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from orchestrator.ports.store import Release
+from orchestrator.models.plan import Plan
+from orchestrator.ports.store import Moved, Release
 
 #: Celery messages by name: whoever publishes one never imports the code that runs it.
 EXECUTE = "zq.execute"
@@ -21,8 +22,15 @@ class Dispatcher(Protocol):
     def open(self, run_id: UUID, size: int) -> bool:
         """Set the chord's size, once, before the first release. False when it could not be set."""
 
-    def release(self, releases: Sequence[Release]) -> bool:
-        """Announce attempts to the workers of their queues."""
+    def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
+        """Let Celery's own tools see a commit, before what it released is announced.
+
+        `plan` finds the plan of a (workflow, version); it is called only when it is needed.
+        """
+
+    def release(self, messages: Sequence[Sequence[Release]]) -> bool:
+        """Announce attempts to the workers of their queues. What shares a message is of one run and
+        one queue; whoever takes the message works through it, or hands the rest back."""
 
     def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
         """Report settled tasks as the chord's parts; the last one fires `finish_run`."""

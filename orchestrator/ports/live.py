@@ -18,7 +18,7 @@ class Observer(Protocol):
 
 
 class Subscription(Protocol):
-    """An open ear on one run's channel."""
+    """An open ear on one run's channel, or on all of them."""
 
     def get(self, timeout_s: float) -> list[dict[str, Any]] | None:
         """Return the next batch of frames, or None when nothing came in time."""
@@ -33,6 +33,12 @@ class Channel(Observer, Protocol):
 
     def subscribe(self, run_id: UUID) -> AbstractContextManager[Subscription]:
         """Open a subscription; frames published from now on are seen, or missed and repaired."""
+
+    def subscribe_all(self) -> AbstractContextManager[Subscription]:
+        """Open a subscription to every run of every tenant: whoever reads it must sort them out.
+
+        A batch holds frames of one run; batches of different runs come in any order.
+        """
 
     def ping(self) -> bool:
         """True when the channel's server answers."""

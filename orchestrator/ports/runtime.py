@@ -39,3 +39,6 @@ class Artifacts(Protocol):
 
     def list(self, run_id: UUID) -> Sequence[Artifact]:
         """Return what the run has stored, by name."""
+
+    def prune(self, before: datetime) -> int:
+        """Remove all files of runs that were started before a moment; return how many runs."""

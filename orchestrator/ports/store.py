@@ -16,71 +16,29 @@ from orchestrator.models.event import Event
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.saved import SavedWorkflow, Version
 from orchestrator.models.task import Claim, Task
+from orchestrator.ports.log_lines import LogFilter, LogPage
+from orchestrator.ports.moving import Ending, LogLine, Moved, Owner, Release, Take
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """An attempt that may be announced to the workers of its queue, again and again."""
-
-    run_id: UUID
-    task_no: int
-    attempt: int
-    queue: str
-    priority: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """One line a handler wrote. `age_s` is how long ago: workers send durations, never times."""
-
-    task_no: int
-    level: str
-    message: str
-    age_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How the owner of a claim wants one attempt to end.
-
-    `state` is a task's end state, or `retrying`/`waiting` (with `delay_s`), or `lost`: the row's
-    own policy then makes it `retrying` or `failed`. For `waiting`, `output` is the memo of the
-    next call.
-    """
-
-    task_no: int
-    attempt: int
-    state: str
-    output: Any = None
-    error: Mapping[str, Any] | None = None
-    delay_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
-    """What one committed transition did, for those who are told after the commit."""
-
-    run_id: UUID
-    tenant_id: UUID
-    workflow_id: UUID
-    version: int
-    events: tuple[Event, ...] = ()
-    #: Attempts the caller still owned: what it wanted for them has happened.
-    accepted: tuple[int, ...] = ()
-    #: Tasks that have ended now, dependants that were skipped included: the chord's parts.
-    settled: tuple[int, ...] = ()
-    claimed: tuple[Claim, ...] = ()
-    queued: tuple[Release, ...] = ()
-    #: Tasks left `ready` for want of room in their queue.
-    ready: int = 0
-    #: Open tasks of the run, where the transition knows.
-    open: int | None = None
-    #: The run's number of tasks, when it starts.
-    size: int | None = None
-    #: The run's input, on a claim.
-    input: Any = None
-    #: What a cancelled run was before.
-    was: str | None = None
+__all__ = [
+    "Beat",
+    "Ending",
+    "Fleet",
+    "Held",
+    "Keys",
+    "LogLine",
+    "Moved",
+    "Moves",
+    "NewRun",
+    "Owner",
+    "Pulse",
+    "Reads",
+    "Release",
+    "RunFilter",
+    "Store",
+    "Take",
+    "UnitOfWork",
+    "Workflows",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +66,8 @@ class RunFilter:
     trigger: Trigger | None = None
     since: datetime | None = None
     until: datetime | None = None
+    #: The run carries all of these.
+    tags: tuple[str, ...] = ()
     before: UUID | None = None
     limit: int = 50
 
@@ -134,6 +94,9 @@ class Workflows(Protocol):
 
     def version(self, workflow_id: UUID, version: int) -> Version | None:
         """Return one version of a workflow."""
+
+    def versions(self, workflow_id: UUID, *, before: int | None, limit: int) -> Sequence[Version]:
+        """Return versions of a workflow, newest first, without their definitions."""
 
 
 class Keys(Protocol):
@@ -193,8 +156,9 @@ class Moves(Protocol):
     ) -> Moved | None:
         """End attempts of one claim, record their log lines, and let dependants follow.
 
-        An attempt that somebody else owns by now is left out of `accepted` and changes nothing.
-        With no endings it only records lines. Log events come first in `events`.
+        `endings` name each task at most once. An attempt that somebody else owns by now is left
+        out of `accepted` and changes nothing. With no endings it only records lines. Log events
+        come first in `events`.
         """
 
     def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
@@ -213,23 +177,6 @@ class Moves(Protocol):
         """End a run whose tasks have all ended; None when it has ended already or cannot yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """Who holds a claim: one incarnation of a worker, and the child process that does the work."""
-
-    worker_id: UUID
-    pid: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
-    """Going on in place: up to `limit` tasks of these queues are claimed as they become ready."""
-
-    owner: Owner
-    queues: tuple[str, ...]
-    limit: int
-
-
 class Reads(Protocol):
     """What people and services look at; never a lock, never a change."""
 
@@ -246,6 +193,12 @@ class Reads(Protocol):
 
     def events(self, run_id: UUID, *, after: int, limit: int) -> list[Event]:
         """Return events with `seq > after`, in order and without gaps."""
+
+    def log_lines(self, wanted: LogFilter) -> LogPage:
+        """Return log lines of all runs of a tenant, newest first."""
+
+    def owners(self, run_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, UUID]]:
+        """Return (tenant, workflow) of each of the runs that is there."""
 
     def attempts(self, run_id: UUID, task_no: int) -> list[Mapping[str, Any]]:
         """Return the past attempts of a task, oldest first."""
@@ -351,6 +304,9 @@ class Fleet(Protocol):
 
     def settled_runs(self, limit: int) -> list[tuple[UUID, UUID, int]]:
         """Return (run, workflow, version) of live runs without an open task."""
+
+    def oldest_needed(self) -> UUID | None:
+        """Return the oldest run that is live, or that a live one took tasks over from."""
 
     def next_due_s(self) -> float | None:
         """Return the seconds until something is due; None when no run is live."""

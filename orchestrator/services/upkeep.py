@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
 
-from orchestrator.errors import StoreUnavailable
+from orchestrator.errors import ServiceUnavailable, StoreUnavailable, ZQError
+from orchestrator.models.ids import time_of
 from orchestrator.models.run import RunState
 from orchestrator.models.task import Failure, TaskError
 from orchestrator.ports.dispatch import Dispatcher
-from orchestrator.ports.runtime import Clock
+from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.store import Held, Store
 from orchestrator.services.workflow_engine import WorkflowEngine
 from orchestrator.settings import Upkeep as UpkeepSettings
 from orchestrator.settings import Worker as WorkerSettings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _BATCH = 500
 _TIDY_EVERY = timedelta(hours=1)
@@ -57,6 +62,9 @@ class Upkeep:
         clock: Clock,
         settings: UpkeepSettings,
         worker: WorkerSettings,
+        *,
+        artifacts: Artifacts | None = None,
+        keep_days: int = 0,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -64,7 +72,10 @@ class Upkeep:
         self._clock = clock
         self._settings = settings
         self._worker = worker
+        self._artifacts = artifacts
+        self._keep_days = keep_days
         self._tidied: datetime | None = None
+        self._pruning: threading.Thread | None = None
 
     def run_forever(
         self, stop: threading.Event, *, alive: Callable[[], None] = lambda: None
@@ -77,6 +88,10 @@ class Upkeep:
                 self._sleep(stop)
             except StoreUnavailable as error:
                 log.warning("upkeep waits for Postgres: %s", error)
+                stop.wait(1.0)
+            except Exception:
+                # Whatever it is, the other runs still need looking after.
+                log.exception("a round of upkeep failed")
                 stop.wait(1.0)
 
     def _sleep(self, stop: threading.Event) -> None:
@@ -114,11 +129,26 @@ class Upkeep:
         now = self._clock.now()
         if self._tidied is None or now - self._tidied > _TIDY_EVERY:
             self._store.fleet.tidy(now, _KEYS_OLDER_S)
+            self._prune(now)
             self._tidied = now
+
+    def _prune(self, now: datetime) -> None:
+        busy = self._pruning is not None and self._pruning.is_alive()
+        if self._artifacts is None or self._keep_days == 0 or busy:
+            return
+        before = now - timedelta(days=self._keep_days)
+        needed = self._store.fleet.oldest_needed()
+        if needed is not None:
+            before = min(before, time_of(needed))
+        # Beside the rounds: an object store may take minutes, and no run must wait for that.
+        self._pruning = threading.Thread(
+            target=_prune, args=(self._artifacts, before), name="prune", daemon=True
+        )
+        self._pruning.start()
 
     def _give_up(self) -> int:
         held = self._store.fleet.ownerless(_BATCH, self._worker.lease_s)
-        return sum(self.conclude(one) for one in held)
+        return _each("end an attempt without an owner", self.conclude, held)
 
     def conclude(self, held: Held) -> bool:
         """End an attempt that nobody works on any more, by its verdict: timed out or lost."""
@@ -134,18 +164,21 @@ class Upkeep:
 
     def _overdue(self) -> int:
         runs = self._store.fleet.overdue_runs(_BATCH)
-        for run_id in runs:
-            moved = self._store.moves.cancel(run_id, RunState.TIMED_OUT)
-            if moved is not None:
-                self._engine.announce(moved)
-        return len(runs)
+        return _each("time a run out", self._time_out, runs)
+
+    def _time_out(self, run_id: UUID) -> bool:
+        moved = self._store.moves.cancel(run_id, RunState.TIMED_OUT)
+        if moved is not None:
+            self._engine.announce(moved)
+        return moved is not None
 
     def _due(self) -> int:
         due = self._store.fleet.due(_BATCH)
-        return sum(self._engine.queue(run_id, numbers) for run_id, numbers in due.items())
+        return _each("queue what is due", lambda one: self._engine.queue(*one), due.items())
 
     def _release(self) -> int:
-        return sum(self._engine.refill(queue) for queue in self._store.fleet.ready_queues())
+        queues = self._store.fleet.ready_queues()
+        return _each("refill a queue", self._engine.refill, queues)
 
     def _repeat(self) -> int:
         # A queue that still holds announcements is left alone for longer; one that cannot be
@@ -164,4 +197,27 @@ class Upkeep:
 
     def _settle(self) -> int:
         runs = self._store.fleet.settled_runs(_BATCH)
-        return sum(self._engine.settle_run(*run) is not None for run in runs)
+        return _each("end a run", lambda run: self._engine.settle_run(*run) is not None, runs)
+
+
+def _each(what: str, step: Callable[[T], int], things: Iterable[T]) -> int:
+    """Do one thing after another; one that cannot be done must not keep the others waiting."""
+    done = 0
+    for thing in things:
+        try:
+            done += step(thing)
+        except StoreUnavailable:
+            raise
+        except ZQError:
+            log.exception("upkeep could not %s: %s", what, thing)
+    return done
+
+
+def _prune(artifacts: Artifacts, before: datetime) -> None:
+    try:
+        gone = artifacts.prune(before)
+    except (OSError, ServiceUnavailable) as error:
+        log.warning("old artifacts stay for another hour: %s", error)
+    else:
+        if gone:
+            log.info("removed the artifacts of %s runs from before %s", gone, before.isoformat())

@@ -11,7 +11,6 @@ import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,12 +24,8 @@ from orchestrator.models.run import Run, Trigger
 from orchestrator.models.saved import SavedWorkflow, WorkflowStatus
 from orchestrator.models.task import (
     Claim,
-    Failure,
     Outcome,
-    Skip,
     TaskError,
-    TaskState,
-    Value,
 )
 from orchestrator.models.workflow import check_input
 from orchestrator.ports.dispatch import Dispatcher
@@ -46,7 +41,9 @@ from orchestrator.ports.store import (
     Take,
     UnitOfWork,
 )
+from orchestrator.services.announcing import Announcer, Pace
 from orchestrator.services.definitions import read_definition, read_stored, shape_of
+from orchestrator.services.ending import ending_of, failed, lost
 from orchestrator.services.workflows import stored_plan
 
 #: Plans a process keeps; a plan of 10,000 nodes is some 20 MB.
@@ -68,6 +65,7 @@ class WorkflowEngine:
         window: int = 1000,
         input_bytes: int = 1_048_576,
         chance: Callable[[], float] = random.random,
+        pace: Pace | None = None,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
@@ -77,6 +75,7 @@ class WorkflowEngine:
         self._input_bytes = input_bytes
         self._chance = chance
         self._plans: OrderedDict[tuple[UUID, int], Plan] = OrderedDict()
+        self.announcer = Announcer(dispatcher, pace or Pace())
         self._lock = threading.Lock()
         self._looked: dict[str, datetime] = {}
 
@@ -177,7 +176,7 @@ class WorkflowEngine:
         if self._dispatcher.open(moved.run_id, moved.size or 0):
             if moved.settled:
                 self._dispatcher.settled(moved.run_id, moved.settled)
-            self._dispatcher.release(moved.queued)
+            self._release(moved)
         if moved.open == 0:
             self.settle_run(moved.run_id, moved.workflow_id, moved.version)
 
@@ -224,15 +223,31 @@ class WorkflowEngine:
         logs: Sequence[LogLine] = (),
         take: Take | None = None,
     ) -> Moved | None:
-        """Settle one attempt with what its handler came back with, and let dependants follow.
+        """Settle one attempt: see `report_all`."""
+        return self.report_all([(claim, outcome)], plan, logs=logs, take=take)
 
-        None or an empty `accepted`: somebody else owns the attempt by now and nothing was changed.
+    def report_all(
+        self,
+        outcomes: Sequence[tuple[Claim, Outcome | None]],
+        plan: Plan,
+        *,
+        logs: Sequence[LogLine] = (),
+        take: Take | None = None,
+    ) -> Moved | None:
+        """Settle attempts of one claim with what their handlers came back with.
+
+        None for an outcome: nobody wants it any more (see `give_up`). Attempts that somebody else
+        owns by now are not in `accepted`, and nothing was changed for them.
         """
-        ending = self.ending(claim, outcome, plan)
+        endings = [
+            ending_of(claim, outcome, plan, self._chance) if outcome is not None else lost(claim)
+            for claim, outcome in outcomes
+        ]
+        first = outcomes[0][0]
         moved = self._store.moves.settle(
-            claim.run_id,
-            claim.claim_id,
-            [ending],
+            first.run_id,
+            first.claim_id,
+            endings,
             logs=logs,
             take=take,
             room=self.room(plan.queues),
@@ -241,31 +256,6 @@ class WorkflowEngine:
             self.announce(moved)
         return moved
 
-    def ending(self, claim: Claim, outcome: Outcome, plan: Plan) -> Ending:
-        """Return how an attempt ends by its outcome and its node's retry policy."""
-        base = Ending(task_no=claim.task_no, attempt=claim.attempt, state=TaskState.SUCCEEDED)
-        if isinstance(outcome, Value):
-            return replace(base, output=outcome.output)
-        if isinstance(outcome, Skip):
-            error = {"code": "skipped", "message": outcome.reason}
-            return replace(base, state=TaskState.SKIPPED, error=error)
-        if isinstance(outcome, Failure):
-            return self._failed(claim, outcome, plan, base)
-        return replace(
-            base, state=TaskState.WAITING, output=dict(outcome.memo), delay_s=outcome.seconds
-        )
-
-    def _failed(self, claim: Claim, outcome: Failure, plan: Plan, base: Ending) -> Ending:
-        policy = plan.nodes[claim.task_no].retry
-        error = outcome.error.as_dict()
-        # A lost attempt is not an error of the node: it does not use up max_attempts.
-        tries = claim.attempt - claim.losses
-        if outcome.retryable and policy.retries(tries, outcome.error.code):
-            delay_s = max(policy.delay_after(tries, self._chance), outcome.retry_after_s or 0.0)
-            return replace(base, state=TaskState.RETRYING, error=error, delay_s=delay_s)
-        state = TaskState.TIMED_OUT if outcome.timed_out else TaskState.FAILED
-        return replace(base, state=state, error=error)
-
     def append_logs(self, claim: Claim, lines: Sequence[LogLine]) -> bool:
         """Record log lines of a running attempt; False when the claim is not current any more."""
         moved = self._store.moves.settle(claim.run_id, claim.claim_id, [], logs=lines)
@@ -273,31 +263,19 @@ class WorkflowEngine:
             self._notify(moved)
         return bool(moved and moved.events)
 
-    def give_up(self, claim: Claim, *, logs: Sequence[LogLine] = ()) -> Moved | None:
+    def give_up(self, claim: Claim) -> Moved | None:
         """Record that an attempt has no owner any more: `lost`, then retrying or failed.
 
         In a run that is being cancelled the task becomes `cancelled` instead.
         """
-        error = {"code": "worker_lost", "message": "the worker that held this attempt is gone"}
-        delay_s = min(60.0, 2.0**claim.losses) if claim.losses else 0.0
-        ending = Ending(
-            task_no=claim.task_no, attempt=claim.attempt, state="lost", error=error,
-            delay_s=delay_s,
-        )  # fmt: skip
-        return self._end(claim, ending, logs)
+        return self._end(claim, lost(claim))
 
     def fail(self, claim: Claim, error: TaskError) -> Moved | None:
         """End an attempt as failed whatever its policy says: its plan cannot be read."""
-        ending = Ending(
-            task_no=claim.task_no, attempt=claim.attempt, state=TaskState.FAILED,
-            error=error.as_dict(),
-        )  # fmt: skip
-        return self._end(claim, ending, ())
+        return self._end(claim, failed(claim, error))
 
-    def _end(self, claim: Claim, ending: Ending, logs: Sequence[LogLine]) -> Moved | None:
-        moved = self._store.moves.settle(
-            claim.run_id, claim.claim_id, [ending], logs=logs, room=self._window
-        )
+    def _end(self, claim: Claim, ending: Ending) -> Moved | None:
+        moved = self._store.moves.settle(claim.run_id, claim.claim_id, [ending], room=self._window)
         if moved is not None:
             self.announce(moved)
         return moved
@@ -308,13 +286,14 @@ class WorkflowEngine:
         if moved.settled:
             self._dispatcher.settled(moved.run_id, moved.settled)
         if moved.queued:
-            self._dispatcher.release(moved.queued)
+            self._release(moved)
         if moved.open == 0:
             self.settle_run(moved.run_id, moved.workflow_id, moved.version)
 
     def _notify(self, moved: Moved) -> None:
         for observer in self._observers:
             observer.notify(moved.events)
+        self._dispatcher.show(moved, self.plan)
 
     def finish_run(self, run_id: UUID) -> Moved | None:
         """The chord's body: end the run if all its tasks have ended."""
@@ -382,8 +361,13 @@ class WorkflowEngine:
                 self._dispatcher.open(run_id, size)
 
     def release(self, releases: Sequence[Release]) -> bool:
-        """Announce attempts once more; a repeated announcement is harmless."""
-        return self._dispatcher.release(releases)
+        """Announce attempts once more, each alone; a repeated announcement is harmless."""
+        return self.announcer.again(releases)
+
+    def _release(self, moved: Moved) -> bool:
+        if not moved.queued:
+            return True
+        return self.announcer.announce(moved.queued, self.plan(moved.workflow_id, moved.version))
 
     def run(self, tenant_id: UUID, run_id: UUID) -> Run:
         """Return a run; NotFound."""

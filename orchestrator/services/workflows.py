@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.models.workflow import Workflow
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import Store, UnitOfWork
+from orchestrator.services.definition_diff import Difference, compare
 from orchestrator.services.definitions import read_definition, shape_of
 
 
@@ -112,6 +113,65 @@ class Workflows:
         if found is None:
             raise NotFound(f"workflow {workflow_id} has no version {number}")
         return found
+
+    def versions(
+        self, tenant_id: UUID, workflow_id: UUID, *, before: int | None, limit: int
+    ) -> Sequence[Version]:
+        """Return a page of versions, newest first, without their definitions; NotFound."""
+        with self._store.begin() as unit:
+            self._current(unit, tenant_id, workflow_id)
+            return unit.workflows.versions(workflow_id, before=before, limit=limit)
+
+    def diff(
+        self, tenant_id: UUID, workflow_id: UUID, older: int | None, newer: int | None
+    ) -> tuple[int, int, Difference]:
+        """Return (from, to, what changed); by default of the newest version to the one before.
+
+        NotFound for a workflow or version that is not there.
+        """
+        saved, _ = self.get(tenant_id, workflow_id)
+        to = saved.version if newer is None else newer
+        start = max(1, to - 1) if older is None else older
+        one = self.version(tenant_id, workflow_id, start)
+        two = self.version(tenant_id, workflow_id, to)
+        names = f"{saved.name} v{start}", f"{saved.name} v{to}"
+        return start, to, compare(one.definition, two.definition, names)
+
+    def roll_back(
+        self,
+        tenant_id: UUID,
+        workflow_id: UUID,
+        number: int,
+        *,
+        expected_version: int | None = None,
+    ) -> tuple[SavedWorkflow, Version]:
+        """Save an earlier version again as the newest; where nothing differs, no version is made.
+
+        NotFound; VersionMismatch as in `change`; InvalidDefinition where this release reads the
+        old definition no more; NameTaken where another workflow has the old name by now.
+        """
+        version = self.version(tenant_id, workflow_id, number)
+        return self.change(
+            tenant_id, workflow_id, version.definition, expected_version=expected_version
+        )
+
+    def set_status(
+        self,
+        tenant_id: UUID,
+        workflow_id: UUID,
+        status: WorkflowStatus,
+        *,
+        expected_version: int | None = None,
+    ) -> tuple[SavedWorkflow, Version]:
+        """Publish or archive a workflow as it is; the status it has already makes no version."""
+        saved, version = self.get(tenant_id, workflow_id)
+        return self.change(
+            tenant_id,
+            workflow_id,
+            version.definition,
+            status=status,
+            expected_version=expected_version or saved.version,
+        )
 
     def list(
         self, tenant_id: UUID, *, before: UUID | None, limit: int, query: str | None = None

@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import orjson
@@ -17,7 +18,21 @@ from web.app import create_app
 
 JSON = "application/json"
 #: Routes that want an object, with what else they need.
-BODIES = ("/workflows", "/workflows/validate", "/workflows/execute", "/workflows/{id}/runs")
+BODIES = (
+    "/workflows",
+    "/workflows/validate",
+    "/workflows/execute",
+    "/workflows/{id}/runs",
+    "/workflows/{id}/rollback",
+    "/workflows/import",
+    "/workflows/activate",
+    "/runs/cancel",
+    "/runs/retry",
+    "/runs/01890000-0000-7000-8000-000000000001/retry",
+    "/logs/query",
+    "/nodes/types/noop/test",
+    "/expressions/preview",
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +164,8 @@ def test_b8_a_file_in_json_is_no_file(api: Api) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/runs?state=%00", "/workflows?q=a%00b", "/runs/{run}/tasks/a%00b", "/runs?%00=1",
-     "/runs/{run}/artifacts/%00", "/runs/{run}/logs?node=%00"],
+     "/runs/{run}/artifacts/%00", "/runs/{run}/logs?node=%00", "/logs/history?q=%00",
+     "/workflows?name=%00", "/workflows/{run}/export?format=%00"],
 )  # fmt: skip
 def test_b10_nul_in_paths_and_queries(api: Api, path: str) -> None:
     body = refused(api.get(path.format(run=uuid4())), 400)
@@ -201,7 +217,15 @@ FORGED = (
 
 
 @pytest.mark.parametrize(
-    "path", ["/runs", "/workflows", "/runs/{run}/tasks", "/workflows/{id}/history"]
+    "path",
+    [
+        "/runs",
+        "/workflows",
+        "/runs/{run}/tasks",
+        "/workflows/{id}/history",
+        "/workflows/{id}/versions",
+        "/logs/history",
+    ],
 )
 @pytest.mark.parametrize(
     "query",
@@ -223,8 +247,12 @@ def test_b14_pages(api: Api, path: str, query: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("field", ["since", "until"])
 def test_b15_times(api: Api, field: str, value: str) -> None:
-    body = refused(api.get(f"/runs?{field}={value}"), 400)
-    assert body["problems"][0]["path"] == field
+    for path in ("/runs", "/logs/history"):
+        body = refused(api.get(f"{path}?{field}={value}"), 400)
+        assert body["problems"][0]["path"] == field
+    for path in ("/logs/query", "/runs/cancel"):
+        body = refused(api.post(path, {field: unquote(value)}), 422)
+        assert body["problems"][0]["path"] == field
 
 
 @pytest.mark.parametrize(
@@ -300,7 +328,8 @@ def test_b19_locations_name_no_host(api: Api) -> None:
      "/workflows/{u}/versions/99999999999",
      "/runs/{u}/tasks", "/runs/{u}/tasks/a", "/runs/{u}/tasks/../..", "/runs/{u}/tasks/a/attempts",
      "/runs/{u}/events", "/runs/{u}/logs", "/runs/{u}/artifacts", "/runs/{u}/artifacts/..%2fx",
-     "/runs/{u}/artifacts/.", "/workflows/{u}/history", "/workflows/{u}/versions/1"],
+     "/runs/{u}/artifacts/.", "/workflows/{u}/history", "/workflows/{u}/versions/1",
+     "/workflows/{u}/versions", "/workflows/{u}/diff", "/workflows/{u}/export"],
 )  # fmt: skip
 def test_unknown_things_are_404(api: Api, path: str) -> None:
     body = refused(api.get(path.format(u=uuid4())), 404)
@@ -343,6 +372,10 @@ def test_waits(api: Api, query: str) -> None:
 def test_a_workflow_that_is_not_there_starts_nothing(api: Api) -> None:
     refused(api.post(f"/workflows/{uuid4()}/runs", {}), 404)
     refused(api.post("/workflows/execute", {"workflow_id": str(uuid4())}), 404)
-    refused(api.post(f"/runs/{uuid4()}/cancel"), 404)
+    for verb in ("cancel", "pause", "resume", "retry"):
+        refused(api.post(f"/runs/{uuid4()}/{verb}"), 404)
+    for verb in ("activate", "archive"):
+        refused(api.post(f"/workflows/{uuid4()}/{verb}"), 404)
+    refused(api.post(f"/workflows/{uuid4()}/rollback", {"version": 1}), 404)
     refused(api.put(f"/workflows/{uuid4()}", ONE), 404)
     refused(api.call("DELETE", f"/workflows/{uuid4()}"), 404)

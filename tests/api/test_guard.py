@@ -20,6 +20,7 @@ TAILS = ("", "/", "/health", "/healthz", ";x", "//", "%2f", "/../healthz", "?x=/
 def paths(app: Flask) -> list[tuple[str, str]]:
     """Return (method, path) of every route that is not public, with made-up ids."""
     values = {"run_id": uuid4(), "workflow_id": uuid4(), "number": 1, "node_id": "a", "name": "a"}
+    values["kind"] = "noop"
     found = []
     for rule in app.url_map.iter_rules():
         if rule.endpoint not in PUBLIC:

@@ -1,16 +1,21 @@
-"""What every `ports.runtime.Artifacts` promises, in a folder and in memory."""
+"""What every `ports.runtime.Artifacts` promises: a folder, memory, fsspec's memory, and S3."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from orchestrator.adapters.artifacts import FolderArtifacts
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
-from orchestrator.errors import HandlerError, NotFound
+from orchestrator.adapters.object_artifacts import ObjectArtifacts
+from orchestrator.errors import HandlerError, NotFound, ServiceUnavailable, SettingsError
+from orchestrator.models.ids import lowest_uuid7, time_of
 from orchestrator.ports.runtime import Artifact, Artifacts
+from tests.s3_server import bucket
 
 RUN = UUID("01890000-0000-7000-8000-000000000001")
 OTHER = UUID("01890000-0000-7000-8000-000000000002")
@@ -20,11 +25,21 @@ BAD_NAMES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    """A bucket on an S3 server of this file's own."""
+    with bucket() as (url, _):
+        yield url
+
+
+@pytest.fixture(params=["folder", "memory", "fsspec", "s3"])
 def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
     if request.param == "memory":
         return MemoryArtifacts()
-    return FolderArtifacts(tmp_path / "artifacts", largest=1_000_000)
+    if request.param == "folder":
+        return FolderArtifacts(tmp_path / "artifacts", largest=1_000_000)
+    place = "memory:/" if request.param == "fsspec" else request.getfixturevalue("s3_url")
+    return ObjectArtifacts(f"{place}/{uuid4()}/deep", largest=1_000_000)
 
 
 def test_what_was_put_comes_back(artifacts: Artifacts) -> None:
@@ -75,3 +90,41 @@ def test_names_that_could_lead_elsewhere(artifacts: Artifacts, name: str) -> Non
     with pytest.raises(NotFound):
         artifacts.get(RUN, name)
     assert artifacts.list(RUN) == []
+
+
+def test_a_large_one_and_an_empty_one(artifacts: Artifacts) -> None:
+    large = bytes(range(256)) * 3900
+    artifacts.put(RUN, "large.bin", large, "application/octet-stream", "n")
+    artifacts.put(RUN, "empty", b"", "text/plain", "n")
+    assert artifacts.get(RUN, "large.bin")[1] == large
+    assert artifacts.get(RUN, "empty")[1] == b""
+    assert [a.size_bytes for a in artifacts.list(RUN)] == [0, len(large)]
+
+
+def test_pruning_takes_old_runs_whole_and_no_other(artifacts: Artifacts) -> None:
+    assert artifacts.prune(datetime.now(UTC)) == 0
+    began = datetime(2026, 3, 1, tzinfo=UTC)
+    runs = [lowest_uuid7(began + timedelta(days=day)) for day in (0, 1, 40)]
+    for run_id in runs:
+        artifacts.put(run_id, "a", b"1", "text/plain", "n")
+        artifacts.put(run_id, "b", b"2", "text/csv", "n")
+    assert artifacts.prune(time_of(runs[0])) == 0
+    assert artifacts.prune(time_of(runs[2])) == 2
+    assert [len(artifacts.list(run_id)) for run_id in runs] == [0, 0, 2]
+    assert artifacts.prune(time_of(runs[2])) == 0
+    with pytest.raises(NotFound):
+        artifacts.get(runs[0], "a")
+    assert artifacts.get(runs[2], "b")[0].content_type == "text/csv"
+
+
+def test_a_store_that_is_away_is_unavailable_and_a_strange_one_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-of-tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-tests")
+    away = ObjectArtifacts("s3://artifacts", largest=100)
+    with pytest.raises(ServiceUnavailable, match="s3://artifacts"):
+        away.list(RUN)
+    with pytest.raises(SettingsError, match="ZQ_ARTIFACTS__URL"):
+        ObjectArtifacts("carrier-pigeon://loft", largest=100)

@@ -112,7 +112,7 @@ def test_every_key_of_a_chord_ends_by_itself(rig: Rig) -> None:
 def test_a_message_is_small_and_says_ids_only(rig: Rig) -> None:
     run_id = new_id()
     release = Release(run_id=run_id, task_no=9_999, attempt=3, queue="default", priority=5)
-    rig.dispatcher.release([release])
+    rig.dispatcher.release([[release]])
     (message,) = rig.redis.lrange(f"{rig.prefix}default", 0, -1)  # type: ignore[misc]
     assert len(message) < 2048
     assert str(run_id).encode() in message
@@ -137,6 +137,6 @@ def test_nothing_raises_and_nothing_hangs_while_redis_is_away() -> None:
     run_id = new_id()
     release = Release(run_id=run_id, task_no=0, attempt=1, queue="default", priority=5)
     assert dispatcher.open(run_id, 1) is False
-    assert dispatcher.release([release]) is False
+    assert dispatcher.release([[release]]) is False
     assert dispatcher.settled(run_id, [0]) is False
     assert dispatcher.depth("default") is None

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.models.event import Kind
 from orchestrator.models.run import RunState
-from tests.contract.player import Player
+from orchestrator.ports.store import Take
+from tests.contract.player import OWNER, Player
 from tests.contract.rigs import Rig
 from tests.factories import beat, chain, diamond, join_of, new_id, node, plan
 
@@ -361,3 +362,26 @@ def test_illegal_endings_change_nothing(rig: Rig) -> None:
             player.end("n0", state)
     assert player.task("n0").state == "running"
     assert player.run().seq == seq
+
+
+def test_settle_claims_the_next_in_the_same_commit(rig: Rig) -> None:
+    player = Player(rig.store, join_of(3))
+    player.claim("w0")
+    take = Take(owner=OWNER, next=((1, 1), (2, 7), (9, 1)))
+    moved = player.settle([player.ending("w0")], claim_id=player.claims["w0"], take=take)
+    assert [(c.task_no, c.attempt) for c in moved.claimed] == [(1, 1)]
+    assert [(e.node_id, e.state) for e in moved.events] == [("w0", "succeeded"), ("w1", "running")]
+    assert player.states() == {
+        "w0": "succeeded", "w1": "running", "w2": "queued", "join": "pending",
+    }  # fmt: skip
+    assert player.settle([player.ending("w1")], claim_id=player.claims["w0"]).accepted == (1,)
+
+
+def test_settle_claims_nothing_more_of_a_cancelled_run(rig: Rig) -> None:
+    player = Player(rig.store, join_of(2))
+    player.claim("w0")
+    player.cancel()
+    take = Take(owner=OWNER, next=((1, 1),))
+    moved = player.settle([player.ending("w0")], claim_id=player.claims["w0"], take=take)
+    assert moved.claimed == ()
+    assert player.states()["w1"] == "cancelled"

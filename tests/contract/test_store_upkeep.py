@@ -194,3 +194,21 @@ def test_next_due_sees_a_runs_own_deadline(rig: Rig) -> None:
     player = Player(rig.store, plan(node("a"), timeout_s=50))
     player.do("a", "waiting", delay_s=100)
     assert rig.store.fleet.next_due_s() == pytest.approx(50, abs=2)
+
+
+def test_the_oldest_needed_run_is_live_or_gave_its_outputs_to_a_live_one(rig: Rig) -> None:
+    fleet = rig.store.fleet
+    assert fleet.oldest_needed() is None
+    first, second = Player(rig.store, chain(1)), Player(rig.store, chain(1))
+    assert fleet.oldest_needed() == first.run_id
+    first.do("n0")
+    assert fleet.oldest_needed() == second.run_id
+    second.do("n0")
+    assert fleet.oldest_needed() is None
+    again = Player(rig.store, chain(1), origin_run_id=first.run_id)
+    again.do("n0")
+    assert fleet.oldest_needed() is None
+    third = Player(rig.store, chain(1), origin_run_id=again.run_id)
+    assert fleet.oldest_needed() == first.run_id, "outputs are taken over from run to run"
+    third.do("n0")
+    assert fleet.oldest_needed() is None

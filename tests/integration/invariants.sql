@@ -177,6 +177,14 @@ SELECT e.run_id, e.seq, e.state FROM events e
                AND c.seq < e.seq
  WHERE e.kind = 'task' AND e.state IN ('queued', 'running');
 
+-- name: paused_starts_nothing
+-- Nothing is queued or claimed between a run's pause and what ends it.
+SELECT e.run_id, e.seq, e.state FROM events e
+ WHERE e.kind = 'task' AND e.state IN ('queued', 'running')
+   AND 'paused' = (SELECT p.state FROM events p
+                    WHERE p.run_id = e.run_id AND p.kind = 'run' AND p.seq < e.seq
+                    ORDER BY p.seq DESC LIMIT 1);
+
 -- name: tenants
 -- Every row of a run has the run's tenant.
 SELECT r.id FROM runs r

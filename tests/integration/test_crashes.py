@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from uuid import UUID
 
 import psutil
 import redis
 
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import RunState
+from orchestrator.ports.store import Release
 from tests.integration.live import Live
 from tests.waiting import wait_for
 
@@ -120,16 +122,61 @@ def test_messages_that_vanish_are_announced_again(live: Live) -> None:
 def test_every_message_three_times_is_worked_on_once(live: Live) -> None:
     nodes = [live.calling(f"n{i}", "test.note") for i in range(10)]
     run_id = live.start(nodes)
-    from orchestrator.ports.store import Release
-
     again = [
         Release(run_id=run_id, task_no=i, attempt=1, queue="default", priority=5) for i in range(10)
     ]
-    live.core.dispatcher.release(again)
-    live.core.dispatcher.release(list(reversed(again)))
+    live.core.dispatcher.release([again])
+    live.core.dispatcher.release([[release] for release in reversed(again)])
     live.worker()
     assert live.ended(run_id).state is RunState.SUCCEEDED
     assert len(live.effects.read_text().splitlines()) == 10
+
+
+def _one_message(live: Live, others: int) -> UUID:
+    """Start a run whose tasks are all announced in one message, a holding one first."""
+    nodes = [live.holding(), *(live.calling(f"n{i}", "test.note") for i in range(others))]
+    run_id = live.start(nodes)
+    redis.Redis.from_url(live.settings.redis.url).flushdb()
+    together = [
+        Release(run_id=run_id, task_no=no, attempt=1, queue="default", priority=5)
+        for no in range(others + 1)
+    ]
+    live.core.dispatcher.release([together])
+    return run_id
+
+
+def test_a_slow_task_holds_none_of_those_that_share_its_message(live: Live) -> None:
+    live.worker()
+    run_id = _one_message(live, 8)
+    wait_for(
+        lambda: list(live.states(run_id).values()).count("succeeded") == 8,
+        what="the neighbours of a task that still runs",
+    )
+    assert live.states(run_id)["hold"] == "running"
+    live.let_go()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert all(len(live.traces(f"n{i}")) == 1 for i in range(8))
+
+
+def test_a_child_killed_in_the_middle_of_a_message_redoes_only_what_it_held(live: Live) -> None:
+    live.worker()
+    run_id = _one_message(live, 8)
+    ((_, pid),) = wait_for(lambda: live.traces("hold"), what="the handler to start")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(live.traces("hold")) == 2, what="a second attempt")
+    live.let_go()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert all(len(live.traces(f"n{i}")) == 1 for i in range(8))
+
+
+def test_a_run_cancelled_under_a_message_starts_no_more_of_it(live: Live) -> None:
+    live.worker()
+    run_id = live.start([live.holding(), *({"id": f"n{i}"} for i in range(200))],
+                        [f"hold>n{i}" for i in range(200)])  # fmt: skip
+    wait_for(lambda: live.traces("hold"), what="the handler to start")
+    live.core.steering.cancel(DEFAULT_TENANT, run_id)
+    live.let_go()
+    assert live.ended(run_id).state is RunState.CANCELLED
 
 
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_holds(live: Live) -> None:

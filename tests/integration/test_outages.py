@@ -1,4 +1,4 @@
-"""Postgres and Redis away in the middle of a run: what was promised is kept, results are written."""
+"""Postgres and Redis away in the middle of a run: promises are kept, results are written."""
 
 from __future__ import annotations
 

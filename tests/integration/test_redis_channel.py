@@ -194,3 +194,32 @@ def test_a_forked_child_has_a_line_of_its_own(channel: RedisChannel) -> None:
         frames = ear.get(5.0)
         assert frames is not None
         assert frames[0]["seq"] == 7
+
+
+def test_who_listens_to_all_hears_every_run_and_others_still_theirs(
+    channel: RedisChannel, redis_url: str
+) -> None:
+    one, two = new_id(), new_id()
+    other = RedisChannel(redis_url, prefix="zq-test2:", timeout_s=TIMEOUT_S)
+    with channel.subscribe_all() as every, channel.subscribe(one) as ear:
+        channel.notify([event(one, 1)])
+        other.notify([event(two, 7)])
+        channel.notify([event(two, 1)])
+        heard = [every.get(5.0), every.get(5.0)]
+        assert [(f or [{}])[0]["run_id"] for f in heard] == [str(one), str(two)]
+        assert every.get(0.0) is None
+        assert [f["seq"] for f in ear.get(5.0) or ()] == [1]
+        assert ear.get(0.0) is None
+    with channel.subscribe_all() as again:
+        channel.notify([event(one, 2)])
+        assert [f["seq"] for f in again.get(5.0) or ()] == [2]
+
+
+def test_a_prefix_is_no_pattern(redis_url: str) -> None:
+    channel = RedisChannel(redis_url, prefix="z*[a]?:", timeout_s=TIMEOUT_S)
+    near = RedisChannel(redis_url, prefix="zxa?:", timeout_s=TIMEOUT_S)
+    run = new_id()
+    with channel.subscribe_all() as ear:
+        near.notify([event(run, 1)])
+        channel.notify([event(run, 2)])
+        assert [f["seq"] for f in ear.get(5.0) or ()] == [2]

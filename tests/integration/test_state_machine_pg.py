@@ -35,8 +35,8 @@ def _rig(shared_database_url: str) -> Iterator[None]:
 
 TestPostgresMachine = PostgresMachine.TestCase
 TestPostgresMachine.settings = settings(
-    max_examples=100,
-    stateful_step_count=40,
+    max_examples=35,
+    stateful_step_count=10,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -61,7 +61,7 @@ def test_chord_that_was_never_opened_never_fires() -> None:
 
 def test_queues_give_the_most_urgent_first() -> None:
     dispatcher = MemoryDispatcher()
-    dispatcher.release([release(0, 1), release(1, 9), release(2, 5, "gpu")])
+    dispatcher.release([[release(0, 1), release(1, 9)], [release(2, 5, "gpu")]])
     assert (dispatcher.depth("default"), dispatcher.depth("gpu"), dispatcher.depth("io")) == (
         2,
         1,
@@ -80,7 +80,7 @@ def test_next_wakes_up_for_an_announcement() -> None:
     found: list[Release | None] = []
     waiter = threading.Thread(target=lambda: found.append(dispatcher.next(["default"], 10)))
     waiter.start()
-    dispatcher.release([release(4)])
+    dispatcher.release([[release(4)]])
     waiter.join(10)
     assert found == [release(4)]
 
@@ -89,7 +89,7 @@ def test_dispatcher_that_is_down_loses_everything_and_says_so() -> None:
     dispatcher = MemoryDispatcher()
     dispatcher.up = False
     assert not dispatcher.open(RUN, 1)
-    assert not dispatcher.release([release(0)])
+    assert not dispatcher.release([[release(0)]])
     assert not dispatcher.settled(RUN, [0])
     assert dispatcher.depth("default") is None
     dispatcher.up = True

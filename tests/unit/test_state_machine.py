@@ -18,8 +18,8 @@ class MemoryMachine(RunMachine):
 
 TestMemoryMachine = MemoryMachine.TestCase
 TestMemoryMachine.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
+    max_examples=15,
+    stateful_step_count=6,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

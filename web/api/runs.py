@@ -1,4 +1,7 @@
-"""Routes of runs: look at them, their tasks, events, logs and artifacts; cancel them."""
+"""Routes of runs: look at them, their tasks, events, logs and artifacts; steer one.
+
+Steering many at once is in `bulk`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from orchestrator.ports.store import RunFilter
 from web.api.workflows import page_of_runs
 from web.context import core, tenant_id
 from web.fields import cursor
+from web.headers import tagged
 from web.history import frames_after, lines_after
+from web.idempotency import key_of
 from web.openapi import Routes
 from web.schemas import (
     ArtifactList,
@@ -31,7 +36,10 @@ from web.schemas import (
     TaskQuery,
     TaskSchema,
     TasksQuery,
+    WaitQuery,
 )
+from web.starting import started
+from web.steering_schemas import RetryBody
 
 routes = Routes("runs", __name__, description="Runs: their tasks, events, logs and artifacts.")
 _BYTES = "application/octet-stream"
@@ -56,25 +64,30 @@ def _task(run_id: UUID, node_id: str, map_index: int | None) -> Task:
 @routes.gives(200, RunPage)
 def list_runs(query: Mapping[str, Any]) -> dict[str, Any]:
     """List runs, newest first."""
-    return page_of_runs(
-        RunFilter(
-            tenant_id=tenant_id(),
-            workflow_id=query["workflow_id"],
-            states=tuple(RunState(s) for s in query["state"]),
-            trigger=Trigger(query["trigger"]) if query["trigger"] else None,
-            since=query["since"],
-            until=query["until"],
-            before=query["cursor"],
-            limit=query["limit"] + 1,
-        )
+    return page_of_runs(filter_of(query, query["limit"] + 1))
+
+
+def filter_of(given: Mapping[str, Any], limit: int) -> RunFilter:
+    """Return the filter that a query or a body asks for."""
+    return RunFilter(
+        tenant_id=tenant_id(),
+        workflow_id=given["workflow_id"],
+        states=tuple(RunState(s) for s in given["state"]),
+        trigger=Trigger(given["trigger"]) if given["trigger"] else None,
+        since=given["since"],
+        until=given["until"],
+        tags=tuple(given["tags"]),
+        before=given["cursor"],
+        limit=limit,
     )
 
 
 @routes.at(_RUN)
+@routes.tagged()
 @routes.gives(200, RunSchema)
-def get_run(run_id: UUID) -> Run:
+def get_run(run_id: UUID) -> Response:
     """Read a run."""
-    return _run(run_id)
+    return tagged(jsonify(RunSchema().dump(_run(run_id))))
 
 
 @routes.at(f"{_RUN}/cancel", "POST")
@@ -82,6 +95,36 @@ def get_run(run_id: UUID) -> Run:
 def cancel_run(run_id: UUID) -> Run:
     """Stop a run: nothing starts any more, running handlers are told to stop."""
     return core().steering.cancel(tenant_id(), run_id)
+
+
+@routes.at(f"{_RUN}/pause", "POST")
+@routes.gives(202, RunSchema)
+def pause_run(run_id: UUID) -> Run:
+    """Let nothing new start; running attempts go on. 409 unless the run is running."""
+    return core().steering.pause(tenant_id(), run_id)
+
+
+@routes.at(f"{_RUN}/resume", "POST")
+@routes.gives(202, RunSchema)
+def resume_run(run_id: UUID) -> Run:
+    """Go on with a paused run. 409 unless it is paused."""
+    return core().steering.resume(tenant_id(), run_id)
+
+
+@routes.at(f"{_RUN}/retry", "POST")
+@routes.query(WaitQuery)
+@routes.keyed()
+@routes.body(RetryBody, required=False)
+@routes.gives(202, RunSchema)
+def retry_run(query: Mapping[str, Any], body: dict[str, Any], run_id: UUID) -> Response:
+    """Run an ended run again as a new one: what did not succeed, and with `from` that node too.
+
+    Everything else is taken over with its outputs. 409 while the run has not ended.
+    """
+    new_id, new = core().steering.rerun(
+        tenant_id(), run_id, from_node=body["from_node"], key=key_of(body)
+    )
+    return started(new_id, new=new, wait_s=query["wait"])
 
 
 @routes.at(f"{_RUN}/tasks")
@@ -98,10 +141,12 @@ def list_tasks(query: Mapping[str, Any], run_id: UUID) -> dict[str, Any]:
 
 @routes.at(f"{_RUN}/tasks/<string:node_id>")
 @routes.query(TaskQuery)
+@routes.tagged()
 @routes.gives(200, TaskSchema)
-def get_task(query: Mapping[str, Any], run_id: UUID, node_id: str) -> Task:
+def get_task(query: Mapping[str, Any], run_id: UUID, node_id: str) -> Response:
     """Read the task of a node."""
-    return _task(run_id, node_id, query["map_index"])
+    task = _task(run_id, node_id, query["map_index"])
+    return tagged(jsonify(TaskSchema().dump(task)))
 
 
 @routes.at(f"{_RUN}/tasks/<string:node_id>/attempts")
@@ -134,7 +179,12 @@ def list_events(query: Mapping[str, Any], run_id: UUID) -> Response:
 def list_logs(query: Mapping[str, Any], run_id: UUID) -> Response:
     """Return log lines only; `next_cursor` is the next `after`, also where this page is empty."""
     page = lines_after(
-        _run(run_id), query["after"], query["limit"], level=query["level"], node_id=query["node"]
+        _run(run_id),
+        query["after"],
+        query["limit"],
+        level=query["level"],
+        node_id=query["node"],
+        text=query["q"],
     )
     return jsonify(page)
 
@@ -148,6 +198,7 @@ def list_artifacts(run_id: UUID) -> dict[str, Any]:
 
 
 @routes.at(f"{_RUN}/artifacts/<string:name>")
+@routes.tagged()
 @routes.gives(200, {"type": "string", "format": "binary"}, content_type=_BYTES)
 def get_artifact(run_id: UUID, name: str) -> Response:
     """Download a file. It is always an attachment: a browser must not run what a node wrote."""
@@ -157,5 +208,4 @@ def get_artifact(run_id: UUID, name: str) -> Response:
     answer = Response(data, content_type=artifact.content_type if plain else _BYTES)
     answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(artifact.name)}"
     answer.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    answer.headers["Cache-Control"] = "private, no-cache"
-    return answer
+    return tagged(answer)

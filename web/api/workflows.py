@@ -1,4 +1,7 @@
-"""Routes of workflows: save, change, list, validate, archive, and start runs of them."""
+"""Routes of workflows: save, change, list, validate, archive, and start runs of them.
+
+Versions and their differences are in `versions`, files in `exchange`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from flask import Response, jsonify, request
+from flask import Response
 
-from orchestrator.errors import InvalidDefinition, VersionMismatch
-from orchestrator.models.problem import Problem
+from orchestrator.errors import InvalidDefinition
 from orchestrator.models.run import RunState
-from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
+from orchestrator.models.saved import WorkflowStatus
 from orchestrator.ports.store import RunFilter
 from orchestrator.services.definitions import read_definition
-from web import strict_json
 from web.context import core, tenant_id
 from web.definition_doc import DefinitionBody, WorkflowDocument
 from web.errors import as_dict
@@ -31,52 +32,23 @@ from web.schemas import (
     ValidationResult,
     WaitQuery,
     WorkflowPage,
-    WorkflowRow,
     WorkflowsQuery,
 )
 from web.starting import started
+from web.workflow_answers import answered, expected_version, read
 
 routes = Routes("workflows", __name__, description="Workflows, and starting runs of them.")
-
-
-def document(saved: SavedWorkflow, version: Version) -> dict[str, Any]:
-    """Return a workflow as clients see it: the definition with what is stored around it."""
-    row: dict[str, Any] = WorkflowRow().dump(saved)
-    return {**row, **version.definition, "version": version.version}
-
-
-def _etag(version: int) -> dict[str, str]:
-    return {"ETag": f'"{version}"'}
-
-
-def _read() -> tuple[dict[str, Any], WorkflowStatus | None]:
-    """Return the definition in the body, and the status it asks for."""
-    body = strict_json.read_object(request)
-    if "status" not in body:
-        return body, None
-    given = body.pop("status")
-    known = [str(s) for s in WorkflowStatus]
-    if given not in known:
-        message = f"the status must be one of: {', '.join(known)}"
-        raise InvalidDefinition([Problem("status", "bad_status", message)])
-    return body, WorkflowStatus(given)
-
-
-def _expected_version() -> int | None:
-    """Return the version in If-Match, if there is one; any other tag fits nothing."""
-    if "If-Match" not in request.headers or request.if_match.star_tag:
-        return None
-    tags = request.if_match.as_set()
-    if len(tags) == 1 and (tag := tags.pop()).isascii() and tag.isdigit() and len(tag) < 10:
-        return int(tag)
-    raise VersionMismatch("If-Match must carry the ETag of the workflow as you read it")
+_ONE = "/workflows/<uuid:workflow_id>"
 
 
 @routes.at("/workflows")
 @routes.query(WorkflowsQuery)
 @routes.gives(200, WorkflowPage)
 def list_workflows(query: Mapping[str, Any]) -> dict[str, Any]:
-    """List workflows, newest first, without archived ones."""
+    """List workflows, newest first, without archived ones; `name` finds the one of this name."""
+    if query["name"] is not None:
+        named = core().workflows.named(tenant_id(), query["name"])
+        return {"items": [named] if named else [], "next_cursor": None}
     limit = query["limit"]
     found = core().workflows.list(
         tenant_id(), before=query["cursor"], limit=limit + 1, query=query["q"]
@@ -86,75 +58,52 @@ def list_workflows(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @routes.at("/workflows", "POST")
+@routes.keyed()
 @routes.raw_body(DefinitionBody, "The definition.")
 @routes.gives(201, WorkflowDocument)
 def create_workflow() -> Response:
     """Save a new workflow. With an Idempotency-Key, a repetition returns the first one's result."""
-    body, status = _read()
+    body, status = read()
     key = key_of({**body, "status": status})
     saved, version = core().workflows.create(
         tenant_id(), body, status=status or WorkflowStatus.PUBLISHED, key=key
     )
-    answer = jsonify(document(saved, version))
-    answer.headers.update(_etag(saved.version))
-    answer.headers["Location"] = f"/api/v1/workflows/{saved.id}"
-    answer.status_code = 201
-    return answer
+    return answered(saved, version, status=201)
 
 
-@routes.at("/workflows/<uuid:workflow_id>")
+@routes.at(_ONE)
+@routes.tagged()
 @routes.gives(200, WorkflowDocument)
 def get_workflow(workflow_id: UUID) -> Response:
     """Read a workflow; its ETag is its version."""
-    saved, version = core().workflows.get(tenant_id(), workflow_id)
-    answer = jsonify(document(saved, version))
-    answer.headers.update(_etag(saved.version))
+    answer = answered(*core().workflows.get(tenant_id(), workflow_id))
     answer.headers["Cache-Control"] = "private, no-cache"
     return conditional(answer)
 
 
-@routes.at("/workflows/<uuid:workflow_id>", "PUT")
+@routes.at(_ONE, "PUT")
+@routes.matched()
 @routes.raw_body(DefinitionBody, "The whole definition.")
 @routes.gives(200, WorkflowDocument)
 def change_workflow(workflow_id: UUID) -> Response:
     """Save the next version. With If-Match, only where nobody changed it since you read it."""
-    expected = _expected_version()
-    body, status = _read()
-    saved, version = core().workflows.change(
-        tenant_id(), workflow_id, body, status=status, expected_version=expected
-    )
-    answer = jsonify(document(saved, version))
-    answer.headers.update(_etag(saved.version))
-    return answer
-
-
-@routes.at("/workflows/<uuid:workflow_id>", "DELETE")
-@routes.gives(204)
-def archive_workflow(workflow_id: UUID) -> Response:
-    """Archive a workflow: it is not listed any more and starts no runs; its history stays."""
-    workflows = core().workflows
-    saved, version = workflows.get(tenant_id(), workflow_id)
-    if saved.status is not WorkflowStatus.ARCHIVED:
-        workflows.change(
-            tenant_id(),
-            workflow_id,
-            version.definition,
-            status=WorkflowStatus.ARCHIVED,
-            expected_version=_expected_version() or saved.version,
+    body, status = read()
+    return answered(
+        *core().workflows.change(
+            tenant_id(), workflow_id, body, status=status, expected_version=expected_version()
         )
+    )
+
+
+@routes.at(_ONE, "DELETE")
+@routes.matched()
+@routes.gives(204)
+def delete_workflow(workflow_id: UUID) -> Response:
+    """Archive a workflow: it is not listed any more and starts no runs; its history stays."""
+    core().workflows.set_status(
+        tenant_id(), workflow_id, WorkflowStatus.ARCHIVED, expected_version=expected_version()
+    )
     return Response(status=204)
-
-
-@routes.at("/workflows/<uuid:workflow_id>/versions/<int(max=2147483647):number>")
-@routes.gives(200, WorkflowDocument)
-def get_version(workflow_id: UUID, number: int) -> Response:
-    """Read one version of a workflow; it never changes."""
-    saved, _ = core().workflows.get(tenant_id(), workflow_id)
-    version = core().workflows.version(tenant_id(), workflow_id, number)
-    answer = jsonify({**document(saved, version), "updated_at": version.created_at})
-    answer.headers.update(_etag(version.version))
-    answer.headers["Cache-Control"] = "private, no-cache"
-    return conditional(answer)
 
 
 @routes.at("/workflows/validate", "POST")
@@ -163,14 +112,15 @@ def get_version(workflow_id: UUID, number: int) -> Response:
 def validate_workflow() -> dict[str, Any]:
     """Say everything that is wrong with a definition; nothing is stored."""
     try:
-        body, _ = _read()
+        body, _ = read()
         read_definition(body)
     except InvalidDefinition as invalid:
         return {"valid": False, "problems": [as_dict(p) for p in invalid.problems]}
     return {"valid": True, "problems": []}
 
 
-@routes.at("/workflows/<uuid:workflow_id>/runs", "POST")
+@routes.at(f"{_ONE}/runs", "POST")
+@routes.keyed()
 @routes.query(WaitQuery)
 @routes.body(StartBody, required=False)
 @routes.gives(202, RunSchema)
@@ -183,6 +133,7 @@ def start_run(query: Mapping[str, Any], body: dict[str, Any], workflow_id: UUID)
 
 
 @routes.at("/workflows/execute", "POST")
+@routes.keyed()
 @routes.query(WaitQuery)
 @routes.body(ExecuteBody)
 @routes.gives(202, RunSchema)
@@ -197,7 +148,7 @@ def execute(query: Mapping[str, Any], body: dict[str, Any]) -> Response:
     return started(run_id, new=new, wait_s=query["wait"])
 
 
-@routes.at("/workflows/<uuid:workflow_id>/history")
+@routes.at(f"{_ONE}/history")
 @routes.query(HistoryQuery)
 @routes.gives(200, RunPage)
 def history(query: Mapping[str, Any], workflow_id: UUID) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import chain
 from uuid import UUID
 
-from orchestrator.ports.store import Release
+from orchestrator.models.plan import Plan
+from orchestrator.ports.store import Moved, Release
 
 
 class MemoryDispatcher:
@@ -32,11 +34,14 @@ class MemoryDispatcher:
                 self.sizes.setdefault(run_id, size)
         return self.up
 
-    def release(self, releases: Sequence[Release]) -> bool:
-        """See the port."""
+    def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
+        """Nobody watches."""
+
+    def release(self, messages: Sequence[Sequence[Release]]) -> bool:
+        """See the port. What shares a message waits one by one here."""
         if self.up:
             with self._changed:
-                for release in releases:
+                for release in chain.from_iterable(messages):
                     self._queues.setdefault(release.queue, []).append(release)
                 self._changed.notify_all()
         return self.up

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +52,8 @@ class MemoryChannel:
     def __init__(self, bound: int = 1000) -> None:
         self.up = True
         self._bound = bound
-        self._ears: dict[UUID, list[MemorySubscription]] = {}
+        #: By run; None hears all of them.
+        self._ears: dict[UUID | None, list[MemorySubscription]] = {}
         self._lock = threading.Lock()
 
     def notify(self, events: Sequence[Event]) -> None:
@@ -60,13 +61,20 @@ class MemoryChannel:
         if not events or not self.up:
             return
         with self._lock:
-            ears = list(self._ears.get(events[0].run_id, ()))
+            ears = [*self._ears.get(events[0].run_id, ()), *self._ears.get(None, ())]
         for ear in ears:
             ear.put([event.frame() for event in events])
 
-    @contextmanager
-    def subscribe(self, run_id: UUID) -> Iterator[MemorySubscription]:
+    def subscribe(self, run_id: UUID) -> AbstractContextManager[MemorySubscription]:
         """See the port."""
+        return self._listen(run_id)
+
+    def subscribe_all(self) -> AbstractContextManager[MemorySubscription]:
+        """See the port."""
+        return self._listen(None)
+
+    @contextmanager
+    def _listen(self, run_id: UUID | None) -> Iterator[MemorySubscription]:
         ear = MemorySubscription(self._bound)
         with self._lock:
             self._ears.setdefault(run_id, []).append(ear)

@@ -7,14 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.memory.tables import RunRow, Tables, TaskRow, unpack
-from orchestrator.models.event import Event
+from orchestrator.models.event import Event, Kind
 from orchestrator.models.ids import lowest_uuid7
 from orchestrator.models.run import Run, RunState
 from orchestrator.models.task import Task, TaskState
+from orchestrator.ports.log_lines import LinePlace, LogFilter, LogPage
 from orchestrator.ports.store import RunFilter
 
-#: There is no schema to migrate here: always the first revision.
-REVISION = 1
+#: There is no schema to migrate here: always the newest revision.
+REVISION = 2
 
 
 class MemoryReads:
@@ -79,6 +80,34 @@ class MemoryReads:
             start = max(0, after)
             return run.events[start : start + limit] if run else []
 
+    def log_lines(self, wanted: LogFilter) -> LogPage:
+        """See the port."""
+        with self._tables.lock:
+            runs = [r for r in self._tables.runs.values() if r.tenant_id == wanted.tenant_id]
+            lines = [
+                (_place(event), run, event)
+                for run in runs
+                if not wanted.run_ids or run.id in wanted.run_ids
+                for event in run.events
+                if event.kind is Kind.LOG
+            ]
+        lines.sort(key=lambda line: line[0], reverse=True)
+        looked_at = [line for line in lines if _in_time(line[2], wanted)]
+        if wanted.before is not None:
+            looked_at = [line for line in looked_at if line[0] < wanted.before]
+        more, looked_at = len(looked_at) >= wanted.scan, looked_at[: wanted.scan]
+        found = [event for _, run, event in looked_at if _fits(run, event, wanted)][: wanted.limit]
+        place = looked_at[-1][0] if more else None
+        if len(found) == wanted.limit:
+            place = _place(found[-1]) if found else wanted.before
+        return LogPage(lines=tuple(found), place=place)
+
+    def owners(self, run_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, UUID]]:
+        """See the port."""
+        with self._tables.lock:
+            found = (self._tables.runs.get(run_id) for run_id in run_ids)
+            return {run.id: (run.tenant_id, run.workflow_id) for run in found if run}
+
     def attempts(self, run_id: UUID, task_no: int) -> list[Mapping[str, Any]]:
         """See the port."""
         with self._tables.lock:
@@ -135,6 +164,24 @@ class MemoryReads:
         return REVISION
 
 
+def _place(event: Event) -> LinePlace:
+    return event.at, event.run_id, event.seq
+
+
+def _in_time(event: Event, wanted: LogFilter) -> bool:
+    late = wanted.until is not None and event.at >= wanted.until
+    return not late and (wanted.since is None or event.at >= wanted.since)
+
+
+def _fits(run: RunRow, event: Event, wanted: LogFilter) -> bool:
+    return (
+        wanted.workflow_id in (None, run.workflow_id)
+        and wanted.node_id in (None, event.node_id)
+        and (not wanted.levels or event.level in wanted.levels)
+        and (not wanted.text or wanted.text.lower() in (event.message or "").lower())
+    )
+
+
 def _matches(run: RunRow, wanted: RunFilter) -> bool:
     return (
         run.tenant_id == wanted.tenant_id
@@ -143,5 +190,6 @@ def _matches(run: RunRow, wanted: RunFilter) -> bool:
         and wanted.trigger in (None, run.trigger)
         and (wanted.since is None or run.id >= lowest_uuid7(wanted.since))
         and (wanted.until is None or run.id < lowest_uuid7(wanted.until))
+        and set(wanted.tags) <= set(run.tags)
         and (wanted.before is None or run.id < wanted.before)
     )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from orchestrator.errors import HandlerError, NotFound
+from orchestrator.models.ids import time_of
 from orchestrator.ports.runtime import Artifact
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -74,3 +75,10 @@ class MemoryArtifacts:
         with self._lock:
             found = [a for (run, _), (a, _) in self._files.items() if run == run_id]
         return sorted(found, key=lambda a: a.name)
+
+    def prune(self, before: datetime) -> int:
+        """See the port."""
+        with self._lock:
+            old = {run for run, _ in self._files if time_of(run) < before}
+            self._files = {key: file for key, file in self._files.items() if key[0] not in old}
+        return len(old)

@@ -80,6 +80,7 @@ class Settlement:
         for plan in planned:
             self._end(plan)
         count = self.spread([plan.task for plan in planned if plan.to not in _PARKED])
+        self._claim_next()
         if count and (run.leaves is not None or run.state is RunState.CANCELLING):
             last = end_run(run, self._now, None, None)
             self.events += [last] if last else []
@@ -93,6 +94,16 @@ class Settlement:
             count += len(wave)
         self._run.open -= count
         return count
+
+    def _claim_next(self) -> None:
+        if self._take is None or self._run.state not in STARTABLE:
+            return
+        for no, attempt in sorted(set(self._take.next)):
+            task = self._run.tasks.get(no)
+            if task and task.attempt == attempt and task.state is TaskState.QUEUED:
+                task.hold(self._claim_id, self._take.owner, self._now)
+                self.events.append(self._run.say_task(task, self._now))
+                self.claimed.append(task.claim(self._run.id, self._claim_id))
 
     def _held(self, ending: Ending) -> TaskRow | None:
         task = self._run.tasks.get(ending.task_no)

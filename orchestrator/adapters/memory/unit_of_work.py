@@ -195,6 +195,13 @@ class MemoryWorkflows:
         row = self._tables.versions.get((workflow_id, version))
         return row.read(workflow_id, version) if row else None
 
+    def versions(self, workflow_id: UUID, *, before: int | None, limit: int) -> Sequence[Version]:
+        """See the port."""
+        rows = self._tables.versions
+        numbers = sorted((n for w, n in rows if w == workflow_id), reverse=True)
+        found = [n for n in numbers if before is None or n < before][:limit]
+        return [replace(rows[workflow_id, n].read(workflow_id, n), definition={}) for n in found]
+
 
 def _listed(saved: SavedWorkflow) -> bool:
     return not saved.ad_hoc and saved.status is not WorkflowStatus.ARCHIVED

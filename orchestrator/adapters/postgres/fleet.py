@@ -110,6 +110,10 @@ class PostgresFleet:
         rows = self._rows("settled_runs", limit=limit)
         return [(run_id, workflow_id, version) for run_id, workflow_id, version in rows]
 
+    def oldest_needed(self) -> UUID | None:
+        """See the port."""
+        return next((run_id for (run_id,) in self._rows("oldest_needed")), None)
+
     def next_due_s(self) -> float | None:
         """See the port."""
         timer, deadline, live, busy = self._rows("next_due")[0]

@@ -16,7 +16,7 @@ from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Release, Tak
 _CLAIM = "SELECT zq_claim_v1(%s, %s::int[], %s::int[], %s, %s, %s)"
 _SETTLE = (
     "SELECT zq_settle_v1(%s, %s, %s::int[], %s::int[], %s::text[], %s::jsonb[], %s::jsonb[],"
-    " %s::float8[], %s::jsonb, %s, %s, %s::text[], %s, %s)"
+    " %s::float8[], %s::jsonb, %s, %s, %s::text[], %s, %s, %s::int[], %s::int[])"
 )
 _QUEUE = "SELECT zq_queue_v1(%s, %s::int[])"
 _CANCEL = "SELECT zq_cancel_v1(%s, %s)"
@@ -71,6 +71,8 @@ class PostgresMoves:
                 list(take.queues) if take else [],
                 take.limit if take else 0,
                 room,
+                [no for no, _ in take.next] if take else [],
+                [attempt for _, attempt in take.next] if take else [],
             ),
         )
         return moved(run_id, row, claim_id=claim_id, logs=logs)

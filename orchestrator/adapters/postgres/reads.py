@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import ARRAY, Select, Text, cast, func, select, text
 
+from orchestrator.adapters.postgres.log_lines import log_lines
 from orchestrator.adapters.postgres.pool import Pool, guarded
 from orchestrator.adapters.postgres.tables import (
     attempts,
@@ -24,6 +25,7 @@ from orchestrator.models.event import Event, Kind
 from orchestrator.models.ids import lowest_uuid7
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.task import Task, TaskState
+from orchestrator.ports.log_lines import LogFilter, LogPage
 from orchestrator.ports.store import RunFilter
 
 _LARGE = (runs.c.input, runs.c.output)
@@ -59,6 +61,8 @@ class PostgresReads:
             query = query.where(runs.c.id >= lowest_uuid7(wanted.since))
         if wanted.until:
             query = query.where(runs.c.id < lowest_uuid7(wanted.until))
+        if wanted.tags:
+            query = query.where(runs.c.tags.op("@>")(cast(list(wanted.tags), ARRAY(Text))))
         if wanted.before:
             query = query.where(runs.c.id < wanted.before)
         return self._runs(self._all(query.order_by(runs.c.id.desc()).limit(wanted.limit)))
@@ -115,6 +119,20 @@ class PostgresReads:
             .limit(limit)
         )
         return [Event(**{**row, "kind": Kind(row["kind"])}) for row in rows]
+
+    def log_lines(self, wanted: LogFilter) -> LogPage:
+        """See the port."""
+        with guarded(), self._pool.engine.connect() as connection:
+            return log_lines(connection, wanted)
+
+    def owners(self, run_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, UUID]]:
+        """See the port."""
+        if not run_ids:
+            return {}
+        rows = self._all(
+            select(runs.c.id, runs.c.tenant_id, runs.c.workflow_id).where(runs.c.id.in_(run_ids))
+        )
+        return {row["id"]: (row["tenant_id"], row["workflow_id"]) for row in rows}
 
     def attempts(self, run_id: UUID, task_no: int) -> list[Mapping[str, Any]]:
         """See the port."""

@@ -239,6 +239,14 @@ events = Table(
     Column("data", JSONB),
     Column("at", Moment, nullable=False),
     CheckConstraint("kind IN ('log', 'run', 'task')", name="kind"),
+    Index(
+        "ix_events_logs",
+        "tenant_id",
+        text("at DESC"),
+        text("run_id DESC"),
+        text("seq DESC"),
+        postgresql_where=text("kind = 'log'"),
+    ),
     postgresql_partition_by="RANGE (run_id)",
 )
 

@@ -205,6 +205,18 @@ class PostgresWorkflows:
             created_at=row.created_at,
         )
 
+    def versions(self, workflow_id: UUID, *, before: int | None, limit: int) -> Sequence[Version]:
+        """See the port."""
+        table = workflow_versions.c
+        wanted = select(table.version, table.created_at).where(table.workflow_id == workflow_id)
+        if before is not None:
+            wanted = wanted.where(table.version < before)
+        rows = self._connection.execute(wanted.order_by(table.version.desc()).limit(limit))
+        return [
+            Version(workflow_id=workflow_id, version=n, definition={}, created_at=at)
+            for n, at in rows
+        ]
+
 
 def _changing(saved: SavedWorkflow) -> dict[str, Any]:
     return {

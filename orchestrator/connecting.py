@@ -1,0 +1,191 @@
+"""`connect()`: the product from Python, over HTTP or in this process, with the same few calls.
+
+core = connect()
+core.engine.save(flow)
+run = core.engine.start("daily-report", input={"day": "2026-01-01"})
+for event in core.engine.watch(run.id): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+
+from orchestrator.building import Workflow
+from orchestrator.seen import Event, Run, Saved, Task
+
+if TYPE_CHECKING:
+    from orchestrator.documents import RunDoc, TaskDoc, WorkflowDoc
+    from orchestrator.watching import Frame
+
+#: Who runs workflows in memory. Named, not imported: the core may not know the workers' code.
+_IN_MEMORY = "workers.in_memory"
+
+
+class Server(Protocol):
+    """Where workflows are kept and run: `client.Client` over HTTP, or this process's memory."""
+
+    def find(self, name: str) -> WorkflowDoc | None:
+        """Return the workflow of exactly this name."""
+
+    def create(self, definition: Mapping[str, Any]) -> WorkflowDoc:
+        """Save a new workflow."""
+
+    def change(self, workflow_id: str, definition: Mapping[str, Any]) -> WorkflowDoc:
+        """Save the next version; an equal definition makes none."""
+
+    def start(
+        self, workflow: str, input: Mapping[str, Any] | None = None, *, tags: Sequence[str] = ()
+    ) -> RunDoc:
+        """Start a run of a workflow, by name or id."""
+
+    def run(self, run_id: str) -> RunDoc:
+        """Return one run."""
+
+    def runs(self, *, limit: int | None = None, **filters: Any) -> list[RunDoc]:
+        """Return runs, newest first."""
+
+    def tasks(self, run_id: str) -> list[TaskDoc]:
+        """Return every task of a run."""
+
+    def watch(self, run_id: str, after: int = 0) -> Iterator[Frame]:
+        """Yield a run's events with `seq > after` until it has ended."""
+
+    def cancel(self, run_id: str) -> RunDoc:
+        """Stop a run."""
+
+    def pause(self, run_id: str) -> RunDoc:
+        """Let nothing new start."""
+
+    def resume(self, run_id: str) -> RunDoc:
+        """Go on with a paused run."""
+
+    def retry(self, run_id: str, from_node: str | None = None) -> RunDoc:
+        """Run an ended run again as a new one."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class Engine:
+    """Save workflows, start runs of them, watch and steer them. Errors are `ZQError`s.
+
+    Ids are text. In memory a run goes on while somebody watches it or waits for it, in the
+    caller's thread; over HTTP it goes on by itself.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def save(self, workflow: Workflow | Mapping[str, Any]) -> Saved:
+        """Create the workflow, or change the one of its name; an equal one makes no new version.
+
+        `workflow` may be a document as the API takes it. Every problem is told at once.
+        """
+        definition = workflow.definition() if isinstance(workflow, Workflow) else workflow
+        found = self._server.find(str(definition.get("name", "")))
+        if found is None:
+            return Saved.of(self._server.create(definition))
+        return Saved.of(self._server.change(found["id"], definition))
+
+    def start(
+        self, workflow: str, *, input: Mapping[str, Any] | None = None, tags: Sequence[str] = ()
+    ) -> Run:
+        """Start a run of a workflow, by name or id, and return it as it begins."""
+        return Run.of(self._server.start(workflow, input, tags=tags))
+
+    def run(self, run_id: str) -> Run:
+        """Return a run as it stands."""
+        return Run.of(self._server.run(run_id))
+
+    def runs(self, *, limit: int = 50, **filters: Any) -> list[Run]:
+        """Return runs, newest first, without input and output; `filters` as in `GET /runs`."""
+        return [Run.of(each) for each in self._server.runs(limit=limit, **filters)]
+
+    def tasks(self, run_id: str) -> list[Task]:
+        """Return a run's tasks, in the order of the definition."""
+        return [Task.of(each) for each in self._server.tasks(run_id)]
+
+    def watch(self, run_id: str, *, after: int = 0) -> Iterator[Event]:
+        """Yield events with `seq > after` as they happen, until the run has ended.
+
+        Each once and in order, whatever breaks in between.
+        """
+        return (Event.of(frame) for frame in self._server.watch(run_id, after))
+
+    def wait(self, run_id: str) -> Run:
+        """Wait for a run's end and return it with its output."""
+        for _ in self._server.watch(run_id):
+            pass
+        return self.run(run_id)
+
+    def cancel(self, run_id: str) -> Run:
+        """Stop a run: nothing starts any more, what runs is told to stop."""
+        return Run.of(self._server.cancel(run_id))
+
+    def pause(self, run_id: str) -> Run:
+        """Let nothing new start; what runs goes on."""
+        return Run.of(self._server.pause(run_id))
+
+    def resume(self, run_id: str) -> Run:
+        """Go on with a paused run."""
+        return Run.of(self._server.resume(run_id))
+
+    def retry(self, run_id: str, *, from_node: str | None = None) -> Run:
+        """Start a new run that repeats what did not succeed, and all from `from_node` on."""
+        return Run.of(self._server.retry(run_id, from_node))
+
+
+class Connection:
+    """An open connection; close it, or use it in a `with`. One thread at a time."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.engine = Engine(server)
+
+    def close(self) -> None:
+        """Give back what it holds; what was in memory is gone."""
+        self._server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def connect(
+    server: str | None = None,
+    key: str | None = None,
+    *,
+    memory: bool = False,
+    pins: Mapping[str, Any] | None = None,
+    patience_s: float = 30.0,
+) -> Connection:
+    """Connect to a server, found as the command line finds it, or to this process's memory.
+
+    Without `server` and `key` the ZQ_ settings count, then a `zq up` in $ZQ_HOME. No server:
+    ServerUnreachable at once; later a request is repeated for `patience_s` while the server is
+    away, and nothing is created twice. With `memory`
+    the real handlers run here without any server, waits take no time, and `pins` are outputs by
+    node id that stand in for their nodes' work (see `workers.testing`).
+    """
+    if memory:
+        if server is not None or key is not None:
+            raise TypeError("a server and a key have no meaning in memory")
+        make = import_module(_IN_MEMORY).MemoryServer
+        return Connection(cast("Server", make(pins=pins)))
+    if pins is not None:
+        raise TypeError("only connect(memory=True) takes pins: a server runs the real handlers")
+    from orchestrator.cli.connection import connect as over_http
+
+    client = over_http(server, key=key, patience_s=patience_s)
+    client.ping()
+    return Connection(client)

@@ -1,0 +1,224 @@
+"""The verbs of `zq`: what they are, what they refuse, and what their lists look like."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.cli.again import show_list
+from orchestrator.cli.app import VERBS, cli
+from orchestrator.cli.options import NotConfirmed, confirm
+from orchestrator.cli.output import progress, show_line
+
+Captured = pytest.CaptureFixture[str]
+#: What the command line cannot do without, as issue and design name it.
+LEAVES = {
+    "workflow": "list get versions export diff rollback activate archive",
+    "runs": "list get watch logs cancel pause resume retry",
+    "config": "show",
+}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZQ_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZQ_WEB__PORT", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def commands(group: click.Group, *before: str) -> dict[tuple[str, ...], click.Command]:
+    """Return every command below a group by its words."""
+    found: dict[tuple[str, ...], click.Command] = {}
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found[*before, name] = command
+        if isinstance(command, click.Group):
+            found |= commands(command, *before, name)
+    return found
+
+
+def test_every_verb_is_there_and_says_what_it_does() -> None:
+    known = commands(cli)
+    for group, names in LEAVES.items():
+        for name in names.split():
+            assert (group, name) in known
+    for words, command in known.items():
+        assert (command.help or "").strip(), words
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, (*words, parameter.name)
+
+
+def test_what_shows_something_shows_it_as_json_and_yaml() -> None:
+    silent = {
+        words
+        for words, command in commands(cli).items()
+        if not isinstance(command, click.Group)
+        and not any("--output" in parameter.opts for parameter in command.params)
+    }
+    starts = {("up",), ("demo",), ("web",), ("stream",), ("scheduler",), ("migrate",)}
+    assert silent <= {*starts, ("completion",)}
+
+
+def test_the_help_tells_exit_codes_and_imports_no_verb() -> None:
+    code = (
+        "import sys; from orchestrator.cli import main; main(['--help']);"
+        "print(sorted(m for m in sys.modules if m.startswith(('orchestrator.cli.', 'httpx', 'rich',"
+        " 'yaml', 'marshmallow', 'celery'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "130  Ctrl-C" in done.stdout
+    assert all(name in done.stdout for name in VERBS)
+    loaded = done.stdout.splitlines()[-1]
+    assert loaded == "['orchestrator.cli.app', 'orchestrator.cli.output']"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str, capsys: Captured) -> None:
+    assert main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert "_ZQ_COMPLETE" in said
+    assert f"{shell}_complete" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("zq work", {"workflow", "worker"}),
+        ("zq runs re", {"resume", "retry"}),
+        ("zq runs cancel --state cancel", {"cancelling", "cancelled"}),
+        ("zq --ver", {"--version"}),
+    ],
+)
+def test_words_are_completed(
+    words: str, found: set[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_ZQ_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit):
+        main([])
+    said = capsys.readouterr().out.split()
+    assert {line.partition(",")[2] for line in said} == found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs", "cancel"],
+        ["runs", "cancel", "some", "--state", "running"],
+        ["runs", "cancel", "some", "--dry"],
+        ["runs", "retry", "--state", "failed", "--from", "a"],
+        ["runs", "list", "--state", "gone"],
+        ["runs", "logs", "some", "--level", "loud"],
+        ["workflow", "export"],
+        ["workflow", "export", "a", "b"],
+        ["workflow", "rollback", "a"],
+        ["completion", "tcsh"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_meant_is_exit_code_2(words: list[str], capsys: Captured) -> None:
+    assert main(words) == 2
+    assert "Error" in capsys.readouterr().err
+
+
+def test_one_workflow_in_two_files_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("name: same\nnodes:\n  one: noop\n")
+    assert main(["apply", "-f", str(tmp_path)]) == 1
+    assert "'same' too" in capsys.readouterr().err
+
+
+def test_validate_tells_problems_as_json(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\nnodes:\n  one: noop\n")
+    (tmp_path / "b.yaml").write_text("name: b\nnodes:\n  one: nothing\n")
+    assert main(["validate", str(tmp_path), "-o", "json"]) == 1
+    good, bad = json.loads(capsys.readouterr().out)
+    assert (good["valid"], good["problems"]) == (True, [])
+    assert (bad["valid"], [p["line"] for p in bad["problems"]]) == (False, [3])
+
+
+def test_nobody_is_asked_where_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    confirm("Sure?", yes=True)
+    with pytest.raises(NotConfirmed, match="--yes"):
+        confirm("Sure?", yes=False)
+
+
+@pytest.mark.parametrize(("answer", "done"), [(True, True), (False, False)])
+def test_on_a_terminal_the_answer_counts(
+    answer: bool, done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: answer)
+    if done:
+        confirm("Sure?", yes=False)
+    else:
+        with pytest.raises(NotConfirmed):
+            confirm("Sure?", yes=False)
+
+
+def test_a_watched_list_is_printed_when_it_changes(capsys: Captured) -> None:
+    rounds: list[list[dict[str, Any]]] = [[], [{"n": 1}], [{"n": 1}], [{"n": 2}]]
+    fetched = iter(rounds)
+    columns = {"n": lambda item: item["n"]}
+    code = show_list(
+        lambda: next(fetched), "table", columns, empty="none", watch_s=0.001, rounds=range(4)
+    )
+    assert code == 0
+    assert capsys.readouterr().out == "none\n\nN\n1\n\nN\n2\n"
+
+
+def test_on_a_terminal_it_is_drawn_in_place(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    fetched = iter([[{"n": 1}], [{"n": 2}]])
+    show_list(
+        lambda: next(fetched), "table", {"n": lambda i: i["n"]}, watch_s=0.001, rounds=range(2)
+    )
+    assert capsys.readouterr().out.count("\x1b[H\x1b[J") == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [("table", "for people\n"), ("json", '{"a": [1]}\n'), ("yaml", "---\na:\n- 1\n")],
+)
+def test_a_stream_is_one_thing_a_line(shape: str, text: str, capsys: Captured) -> None:
+    show_line(shape, {"a": [1]}, "for people")
+    assert capsys.readouterr().out == text
+
+
+def test_a_progress_bar_is_for_terminals_and_for_many(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress(range(9), "doing") as each:
+        assert list(each) == list(range(9))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress(range(9), "doing") as each:
+        assert list(each) == list(range(9))
+    assert "doing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["zq run re", "zq runs get 01", "zq workflow get re"])
+def test_without_a_server_no_name_is_completed_and_nothing_is_said(
+    words: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_ZQ_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit):
+        main([])
+    said = capsys.readouterr()
+    assert (said.out.strip(), said.err) == ("", "")

@@ -1,0 +1,61 @@
+"""Routes that steer many runs: cancel or retry whatever a filter finds, a bounded number a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.services.bulk import Batch, Bulk
+from web.api.runs import filter_of, routes
+from web.context import core, shared
+from web.fields import cursor
+from web.idempotency import key_of
+from web.steering_schemas import BulkBody, BulkResult
+
+
+@routes.at("/runs/cancel", "POST")
+@routes.body(BulkBody)
+@routes.gives(200, BulkResult)
+def cancel_runs(body: dict[str, Any]) -> dict[str, Any]:
+    """Cancel the live runs that a filter finds; `dry` only says which they are."""
+    return _shown(_bulk().cancel(filter_of(body, body["limit"]), dry=body["dry"]))
+
+
+@routes.at("/runs/retry", "POST")
+@routes.keyed()
+@routes.body(BulkBody)
+@routes.gives(200, BulkResult)
+def retry_runs(body: dict[str, Any]) -> dict[str, Any]:
+    """Run again, each as a new run, the ended runs that a filter finds.
+
+    Without `state` it takes those that did not succeed. Retried runs still fit the filter: go on
+    with `cursor`, and send an Idempotency-Key, so that a repetition starts nothing twice.
+    """
+    batch = _bulk().retry(filter_of(body, body["limit"]), dry=body["dry"], key=key_of(body))
+    for item in batch.items:
+        if item.new_run_id is not None:
+            shared().run_started()
+    return _shown(batch)
+
+
+def _bulk() -> Bulk:
+    return Bulk(core().store, core().steering)
+
+
+def _shown(batch: Batch) -> dict[str, Any]:
+    items: list[Mapping[str, Any]] = [
+        {
+            "run_id": item.run_id,
+            "state": str(item.state),
+            "new_run_id": item.new_run_id,
+            "error": item.error and {"code": item.error.code, "message": item.error.detail},
+        }
+        for item in batch.items
+    ]
+    more = batch.last is not None
+    return {
+        "items": items,
+        "dry": batch.dry,
+        "more": more,
+        "next_cursor": cursor(batch.last) if batch.last else None,
+    }

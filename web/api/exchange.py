@@ -1,0 +1,82 @@
+"""Routes of workflows as files: export as YAML or JSON, import either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from flask import Response, request
+
+from orchestrator.models.saved import WorkflowStatus
+from orchestrator.services.definitions import from_yaml, to_yaml
+from web import strict_json
+from web.api.workflows import routes
+from web.context import core, tenant_id
+from web.definition_doc import DefinitionBody, WorkflowDocument
+from web.headers import conditional
+from web.idempotency import key_of
+from web.json_provider import dump
+from web.workflow_answers import answered, etag, expected_version, read, taken_status
+from web.workflow_schemas import ExportQuery, ImportQuery
+
+YAML = "application/yaml"
+#: What people's tools call YAML.
+_YAML_TYPES = frozenset({YAML, "application/x-yaml", "text/yaml", "text/x-yaml"})
+#: YAML is any value to whoever reads the API document by machine.
+_ANYTHING: dict[str, Any] = {}
+
+
+@routes.at("/workflows/<uuid:workflow_id>/export")
+@routes.query(ExportQuery)
+@routes.tagged()
+@routes.gives(200, _ANYTHING, content_type=YAML)
+@routes.documents(responses={200: {"content": {"application/json": {"schema": DefinitionBody}}}})
+def export_workflow(query: Mapping[str, Any], workflow_id: UUID) -> Response:
+    """Download the definition as a file that `POST /workflows/import` and `zq apply` take."""
+    saved, version = core().workflows.get(tenant_id(), workflow_id)
+    if query["format"] == "yaml":
+        answer = Response(to_yaml(version.definition), content_type=f"{YAML}; charset=utf-8")
+    else:
+        answer = Response(dump(version.definition), content_type="application/json")
+    name = quote(f"{saved.name}.{query['format']}", safe="")
+    answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
+    tag = etag(saved.version)["ETag"].strip('"')
+    answer.set_etag(tag if query["format"] == "json" else f"{tag}-yaml")
+    answer.headers["Cache-Control"] = "private, no-cache"
+    return conditional(answer)
+
+
+@routes.at("/workflows/import", "POST")
+@routes.query(ImportQuery)
+@routes.keyed()
+@routes.matched()
+@routes.raw_body(DefinitionBody, "The definition, as JSON or as YAML with `needs`.")
+@routes.documents(requestBody={"content": {YAML: {"schema": _ANYTHING}}})
+@routes.gives(201, WorkflowDocument)
+@routes.also(200, WorkflowDocument, description="A workflow of this name was there.")
+def import_workflow(query: Mapping[str, Any]) -> Response:
+    """Save a workflow from a file: a new one, or with `?update=true` the next version by name."""
+    workflows = core().workflows
+    body, status = _read()
+    expected = expected_version()
+    if query["update"]:
+        there = workflows.named(tenant_id(), str(body.get("name", "")))
+        if there is not None:
+            return answered(
+                *workflows.change(
+                    tenant_id(), there.id, body, status=status, expected_version=expected
+                )
+            )
+    key = key_of({**body, "status": status})
+    saved, version = workflows.create(
+        tenant_id(), body, status=status or WorkflowStatus.PUBLISHED, key=key
+    )
+    return answered(saved, version, status=201)
+
+
+def _read() -> tuple[dict[str, Any], WorkflowStatus | None]:
+    if request.mimetype not in _YAML_TYPES:
+        return read()
+    return taken_status(from_yaml(strict_json.read_text(request, _YAML_TYPES)))

@@ -1,0 +1,56 @@
+"""Routes of log lines across runs, newest first. The live ones are `log_stream`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from flask import Response, jsonify
+
+from orchestrator.ports.log_lines import LogFilter
+from orchestrator.services.history import from_level, search
+from web.context import core, tenant_id
+from web.fields import line_cursor
+from web.log_schemas import LinePage, LogHistoryQuery, LogQueryBody
+from web.openapi import Routes
+
+routes = Routes("logs", __name__, description="Log lines across runs.")
+
+
+@routes.at("/logs/history")
+@routes.query(LogHistoryQuery)
+@routes.gives(200, LinePage)
+def history(query: Mapping[str, Any]) -> Response:
+    """Search the log lines of all runs, newest first.
+
+    Go on with `next_cursor`, also where a page is short: a request looks at 100,000 lines at most.
+    """
+    return _found(query, (query["run_id"],) if query["run_id"] else ())
+
+
+@routes.at("/logs/query", "POST")
+@routes.body(LogQueryBody)
+@routes.gives(200, LinePage)
+def query_logs(body: Mapping[str, Any]) -> Response:
+    """Search as `GET /logs/history` does, also in several runs; nothing is stored."""
+    runs = [*body["run_ids"], *([body["run_id"]] if body["run_id"] else [])]
+    return _found(body, tuple(dict.fromkeys(runs)))
+
+
+def _found(given: Mapping[str, Any], run_ids: tuple[UUID, ...]) -> Response:
+    wanted = LogFilter(
+        tenant_id=tenant_id(),
+        run_ids=run_ids,
+        workflow_id=given["workflow_id"],
+        node_id=given["node"],
+        levels=from_level(given["level"]),
+        text=given["q"],
+        since=given["since"],
+        until=given["until"],
+        before=given["cursor"],
+        limit=given["limit"],
+    )
+    page = search(core().store.reads, wanted)
+    more = line_cursor(page.place) if page.place else None
+    return jsonify({"items": [line.frame() for line in page.lines], "next_cursor": more})

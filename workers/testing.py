@@ -1,0 +1,127 @@
+"""Run a workflow in memory from a test: no servers, milliseconds, waits and retries take no time.
+
+    from workers.testing import run_workflow
+
+    def test_the_total_is_right():
+        result = run_workflow("report.yaml", input={"day": "2026-01-01"},
+                              pins={"fetch": {"status": 200, "headers": {}, "body": [1, 2]}})
+        assert result.state == "succeeded"
+        assert result.outputs["total"] == 3
+
+The real handlers run, but for pinned nodes. As a fixture it needs no more than
+`@pytest.fixture` over a function that returns `partial(run_workflow, "report.yaml")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from orchestrator.building import Workflow
+from orchestrator.errors import InvalidDefinition
+from orchestrator.models.problem import Problem, did_you_mean
+from orchestrator.ports.live import Observer
+from orchestrator.seen import Event, Run, Task
+from workers.in_memory import Document, MemoryServer
+from workers.memory_worker import Pin, Watching
+
+__all__ = ["Result", "run_workflow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a run: all of it, as a client would have seen it."""
+
+    run: Run
+    #: By node id.
+    tasks: Mapping[str, Task]
+    #: Every move and log line, in order.
+    events: Sequence[Event]
+    #: Files that nodes have stored, by name.
+    artifacts: Mapping[str, bytes]
+
+    @property
+    def state(self) -> str:
+        """How the run ended: `succeeded`, `failed`, `timed_out`."""
+        return self.run.state
+
+    @property
+    def output(self) -> Any:
+        """The run's output."""
+        return self.run.output
+
+    @property
+    def states(self) -> dict[str, str]:
+        """How each node ended, by its id."""
+        return {node_id: task.state for node_id, task in self.tasks.items()}
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The output of every node that succeeded, by its id."""
+        return {id: task.output for id, task in self.tasks.items() if task.state == "succeeded"}
+
+    @property
+    def errors(self) -> dict[str, Mapping[str, Any]]:
+        """Why nodes did not succeed, by id: `{"code", "message"}`."""
+        return {node_id: task.error for node_id, task in self.tasks.items() if task.error}
+
+    def logs(self, node_id: str | None = None) -> list[str]:
+        """Return the log lines, of one node or of all."""
+        lines = (e for e in self.events if e.kind == "log" and node_id in (None, e.node_id))
+        return [line.message or "" for line in lines]
+
+
+def run_workflow(
+    workflow: Workflow | Mapping[str, Any] | str | PathLike[str],
+    input: Mapping[str, Any] | None = None,
+    *,
+    pins: Mapping[str, Pin] | None = None,
+    watching: Watching | None = None,
+    observers: Sequence[Observer] = (),
+) -> Result:
+    """Run a workflow to its end in this thread; a failed run is a Result too, no exception.
+
+    `workflow` is one built in Python, a definition, or the path of a YAML or JSON file. `pins`
+    maps node ids to what stands in for their work: an output, an exception to fail with
+    (`workers.functions.Fail` has a code), or a function of the node's filled config that returns
+    or raises one. InvalidDefinition for a wrong definition, input, or pinned id. Deadlines of
+    nodes are not enforced unless `watching` does; those of HTTP requests are.
+    """
+    definition = _definition(workflow)
+    refuse_unknown(pins or {}, definition)
+    server = MemoryServer(pins=pins, watching=watching, observers=observers)
+    saved = server.create(definition)
+    run_id = server.start(saved["id"], input)["id"]
+    events = [Event.of(frame) for frame in server.watch(run_id)]
+    return Result(
+        run=Run.of(server.run(run_id)),
+        tasks={task["node_id"]: Task.of(task) for task in server.tasks(run_id)},
+        events=events,
+        artifacts=server.artifacts(run_id),
+    )
+
+
+def _definition(workflow: Workflow | Mapping[str, Any] | str | PathLike[str]) -> Document:
+    if isinstance(workflow, Workflow):
+        return workflow.definition()
+    if isinstance(workflow, Mapping):
+        return dict(workflow)
+    from orchestrator.services.definitions import from_yaml
+
+    return from_yaml(Path(workflow).read_text(encoding="utf-8"))
+
+
+def refuse_unknown(pins: Mapping[str, Pin], definition: Mapping[str, Any]) -> None:
+    """Raise InvalidDefinition for pins of nodes that the definition does not have."""
+    nodes = definition.get("nodes")
+    known = [n["id"] for n in nodes if "id" in n] if isinstance(nodes, list) else []
+    problems = [
+        Problem("pins", "unknown_node", f"there is no node {id!r}{did_you_mean(id, known)}")
+        for id in pins
+        if id not in known
+    ]
+    if problems:
+        raise InvalidDefinition(problems, "What is pinned does not fit the workflow.")
