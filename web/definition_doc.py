@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marshmallow import fields
+from marshmallow import INCLUDE, Schema, fields
 
 from orchestrator.models.saved import WorkflowStatus
 from orchestrator.services.definitions import WorkflowSchema
@@ -12,6 +12,15 @@ class DefinitionBody(WorkflowSchema):
     """A definition as it is sent. The service reads it; this only documents it."""
 
     status = fields.Enum(WorkflowStatus, by_value=True)
+
+
+class DefinitionDraft(Schema):
+    """A definition, right or wrong."""
+
+    class Meta:
+        """Takes whatever is an object."""
+
+        unknown = INCLUDE
 
 
 class WorkflowDocument(DefinitionBody):

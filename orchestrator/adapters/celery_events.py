@@ -62,6 +62,7 @@ class CeleryEvents:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._elsewhere = f"zq@{socket.gethostname()}"
+        self._hostname = self._elsewhere
         self._waiting: SimpleQueue[tuple[str, list[Fields]]] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -72,7 +73,10 @@ class CeleryEvents:
         `queued` are published before this returns, since another child may be faster otherwise.
         """
         task = self._app.current_worker_task
-        hostname = (task and task.request.hostname) or self._elsewhere
+        if task is not None and task.request.hostname:
+            # Other threads of a pool child do not see the task it works on.
+            self._hostname = task.request.hostname
+        hostname = self._hostname
         found = [self._event(kind, event, fields, hostname)
                  for event in moved for kind, fields in _translated(event, plan)]  # fmt: skip
         if hostname == self._elsewhere:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,11 +99,18 @@ def _address(process: subprocess.Popen[str]) -> str:
 def frames(line: websocket.WebSocket, upto: int | None = None) -> Iterator[Mapping[str, Any]]:
     """Yield frames until the server closes, or `upto` frames have come."""
     while upto is None or upto > 0:
-        opcode, data = line.recv_data()
-        if opcode == websocket.ABNF.OPCODE_CLOSE:
-            yield {"closed": int.from_bytes(data[:2])}
+        frame = line.recv_frame()
+        if frame.opcode == websocket.ABNF.OPCODE_PING:
+            line.pong(frame.data)
+        if frame.opcode in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
+            continue
+        if frame.opcode == websocket.ABNF.OPCODE_CLOSE:
+            # A server that closes over unread input may be gone before the answer.
+            with suppress(OSError):
+                line.send_close()
+            yield {"closed": int.from_bytes(frame.data[:2])}
             return
-        yield orjson.loads(data)
+        yield orjson.loads(frame.data)
         upto = None if upto is None else upto - 1
 
 

@@ -134,6 +134,18 @@ def test_a_chain_done_in_place_is_shown_task_by_task(flower: Flower, live: Live)
     assert starts == sorted(starts)
 
 
+def test_tasks_that_share_a_message_are_shown_one_by_one(flower: Flower, live: Live) -> None:
+    many = [f"m{n}" for n in range(60)]
+    nodes = [{"id": id} for id in ("first", *many, "last")]
+    edges = [f"first>{id}" for id in many] + [f"{id}>last" for id in many]
+    # The second time the announcing worker knows how short they are.
+    for _ in range(2):
+        run_id = live.start(nodes, edges)
+        assert live.ended(run_id).state == "succeeded"
+        tasks = flower.shows(run_id, {f"{node['id']}/1": "SUCCESS" for node in nodes})
+        assert {task["name"] for task in tasks.values()} == {f"live/{n['id']}" for n in nodes}
+
+
 def test_a_failure_is_no_success_and_what_never_ran_is_not_shown(
     flower: Flower, live: Live
 ) -> None:

@@ -66,7 +66,10 @@ def listen(web: Web, query: str = "") -> websocket.WebSocket:
     def connected() -> websocket.WebSocket | None:
         try:
             return websocket.create_connection(
-                address, header=[f"Authorization: Bearer {KEY}"], timeout=10, suppress_origin=True
+                address,
+                header=[f"Authorization: Bearer {KEY}", "Accept-Encoding: gzip, zstd"],
+                timeout=10,
+                suppress_origin=True,
             )
         except websocket.WebSocketBadStatusException:
             # The slot of a socket that has just been closed is free in a moment.

@@ -199,7 +199,7 @@ def list_artifacts(run_id: UUID) -> dict[str, Any]:
 
 @routes.at(f"{_RUN}/artifacts/<string:name>")
 @routes.tagged()
-@routes.gives(200, {"type": "string", "format": "binary"}, content_type=_BYTES)
+@routes.gives(200, {"type": "string", "format": "binary"}, content_type="*/*")
 def get_artifact(run_id: UUID, name: str) -> Response:
     """Download a file. It is always an attachment: a browser must not run what a node wrote."""
     _run(run_id)

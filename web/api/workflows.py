@@ -17,7 +17,7 @@ from orchestrator.models.saved import WorkflowStatus
 from orchestrator.ports.store import RunFilter
 from orchestrator.services.definitions import read_definition
 from web.context import core, tenant_id
-from web.definition_doc import DefinitionBody, WorkflowDocument
+from web.definition_doc import DefinitionBody, DefinitionDraft, WorkflowDocument
 from web.errors import as_dict
 from web.fields import cursor
 from web.headers import conditional
@@ -107,7 +107,7 @@ def delete_workflow(workflow_id: UUID) -> Response:
 
 
 @routes.at("/workflows/validate", "POST")
-@routes.raw_body(DefinitionBody, "The definition.")
+@routes.raw_body(DefinitionDraft, "The definition, right or wrong.")
 @routes.gives(200, ValidationResult)
 def validate_workflow() -> dict[str, Any]:
     """Say everything that is wrong with a definition; nothing is stored."""
