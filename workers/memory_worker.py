@@ -9,21 +9,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID, uuid4
 
-from orchestrator.errors import ZQError
 from orchestrator.memory_core import MemoryCore
+from orchestrator.models.node import Node
 from orchestrator.models.plan import Plan
 from orchestrator.models.task import Claim, Failure, Outcome, Skip, TaskError, Value
 from orchestrator.ports.store import LogLine, Owner, Release
+from orchestrator.settings import Limits
 from workers import functions
+from workers.attempt import Attempts
 from workers.capture import Capture
-from workers.handlers import Context, StopRequested, TaskArtifacts, fill_config, run_handler
+from workers.handlers import Context, run_handler
 from workers.handlers.failure import of as failure_of
 from workers.handlers.output import BadValue, plain
 
@@ -48,6 +49,14 @@ class MemoryWorker:
         self._pins = dict(pins or {})
         self._watching: Watching = watching or contextlib.nullcontext
         self._owner = Owner(worker_id=uuid4(), pid=0)
+        self._attempts = Attempts(
+            outputs=core.store.reads.outputs,
+            artifacts=core.artifacts,
+            clock=core.clock,
+            watching=lambda _claim, timeout_s: self._watching(timeout_s),
+            output_bytes=Limits().output_bytes,
+            call=self._call,
+        )
         self._work: deque[Release] = deque()
 
     def step(self) -> bool:
@@ -84,51 +93,18 @@ class MemoryWorker:
             engine.report(claim, outcome, plan, logs=capture.drain())
 
     def _outcome(self, claim: Claim, plan: Plan, input: Any) -> Outcome:
-        node, timeout_s = plan.nodes[claim.task_no].node, plan.nodes[claim.task_no].timeout_s
-        try:
-            if node.id in self._pins and not callable(self._pins[node.id]):
-                return _pinned(self._pins[node.id])
-            scope = self._scope(claim, plan, input)
-            with self._watching(timeout_s):
-                config = fill_config(node.type, node.config, scope)
-                if node.id in self._pins:
-                    return _called(self._pins[node.id], config)
-                context = self._context(claim, node.id, node.type, scope, timeout_s)
-                return run_handler(node.type, config, context)
-        except StopRequested:
-            message = f"the attempt ran longer than its timeout of {timeout_s:g} s"
-            return Failure(error=TaskError(code="timeout", message=message), timed_out=True)
-        except ZQError as error:
-            known = TaskError(code=error.code, message=error.detail)
-            return Failure(error=known, retryable=not error.code.startswith("expression"))
+        node_id = plan.nodes[claim.task_no].node.id
+        if node_id in self._pins and not callable(self._pins[node_id]):
+            return _pinned(self._pins[node_id])
+        outcome = self._attempts.outcome(claim, plan, input)
+        if outcome is None:
+            raise RuntimeError("nobody but the deadline stops a handler here")
+        return outcome
 
-    def _context(
-        self, claim: Claim, node_id: str, type_: str, scope: Mapping[str, Any], timeout_s: float
-    ) -> Context:
-        now = self._core.clock.now()
-        return Context(
-            run_id=claim.run_id,
-            node_id=node_id,
-            attempt=claim.attempt,
-            map_index=None,
-            type=type_,
-            scope=scope,
-            resumed=claim.resumed,
-            started_at=claim.started_at or now,
-            now=now,
-            deadline=time.monotonic() + timeout_s,
-            log=logging.getLogger(f"zq.node.{node_id}"),
-            artifacts=TaskArtifacts(self._core.artifacts, claim.run_id, node_id),
-        )
-
-    def _scope(self, claim: Claim, plan: Plan, input: Any) -> dict[str, Any]:
-        outputs = self._core.store.reads.outputs(claim.run_id, plan.nodes[claim.task_no].needs)
-        return {
-            "inputs": input or {},
-            "nodes": {plan.nodes[no].node.id: {"output": out} for no, out in outputs.items()},
-            "run": {"id": str(claim.run_id), "attempt": claim.attempt},
-            "now": self._core.clock.now(),
-        }
+    def _call(self, node: Node, config: Mapping[str, Any], context: Context) -> Outcome:
+        if node.id in self._pins:
+            return _called(self._pins[node.id], config)
+        return run_handler(node.type, config, context)
 
     def finish(self, run_id: UUID) -> None:
         """Work until a run has ended, or nothing is left that moves by itself."""

@@ -9,33 +9,27 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
 import tenacity
 
 from orchestrator.bootstrap import Core
 from orchestrator.errors import StoreUnavailable, ZQError
 from orchestrator.models.plan import Plan
-from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
+from orchestrator.models.task import Claim, Outcome, TaskError
 from orchestrator.ports.store import LogLine, Moved, Owner, Take
+from workers.attempt import Attempts
 from workers.batch import Batch, HandBack
 from workers.capture import Capture
-from workers.handlers import Context, StopRequested, TaskArtifacts, fill_config, run_handler
 from workers.identity import Identity
 from workers.stopping import StopSwitch
 
 log = logging.getLogger(__name__)
 
-#: How an output that is too large for Postgres is named in its place.
-_KEPT_OUTSIDE = "$artifact"
 #: Runs whose plan a child has at hand when a message comes.
 _RUNS_KNOWN = 64
-#: Errors that another attempt would only repeat.
-_HOPELESS = frozenset({"expression_error", "too_large"})
 
 
 class Runtime:
@@ -49,11 +43,18 @@ class Runtime:
         self._queues = tuple(q.strip() for q in settings.queues.split(",") if q.strip())
         self._inline = settings.inline
         self._inline_s = settings.inline_s
-        self._announcer = core.engine.announcer
-        self._hand_back = HandBack(settings.hand_back_s)
-        self._known: OrderedDict[UUID, Plan] = OrderedDict()
         self._switch = StopSwitch(identity.desk, self._owner.pid)
         self._switch.install()
+        self._announcer = core.engine.announcer
+        self._attempts = Attempts(
+            outputs=lambda run_id, needs: self._insist(core.store.reads.outputs, run_id, needs),
+            artifacts=core.artifacts,
+            clock=core.clock,
+            watching=self._switch.watching,
+            output_bytes=core.settings.limits.output_bytes,
+        )
+        self._hand_back = HandBack(settings.hand_back_s)
+        self._known: OrderedDict[UUID, Plan] = OrderedDict()
         # What was computed is kept until the record takes it, or somebody else owns the attempt.
         self._insist = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailable),
@@ -159,85 +160,9 @@ class Runtime:
 
         began = time.monotonic()
         with Capture(sink, claim.task_no, self._core.settings.limits.log_line_bytes) as capture:
-            outcome = self._outcome(claim, plan, input)
+            outcome = self._attempts.outcome(claim, plan, input)
         self._announcer.pace.note(plan.nodes[claim.task_no].node.type, time.monotonic() - began)
         return outcome, capture.drain()
-
-    def _outcome(self, claim: Claim, plan: Plan, input: Any) -> Outcome | None:
-        node, timeout_s = plan.nodes[claim.task_no].node, plan.nodes[claim.task_no].timeout_s
-        deadline = time.monotonic() + timeout_s
-        try:
-            scope = self._scope(claim, plan, input)
-            with self._switch.watching(claim, timeout_s):
-                config = fill_config(node.type, node.config, scope)
-                outcome = run_handler(
-                    node.type, config, self._context(claim, node.id, node.type, scope, deadline)
-                )
-            return self._fitting(claim, node.id, outcome)
-        except StopRequested as stop:
-            if stop.reason == "timeout":
-                message = f"the attempt ran longer than its timeout of {timeout_s:g} s"
-                error = TaskError(code="timeout", message=message)
-                return Failure(error=error, timed_out=True)
-            return None
-        except ZQError as error:
-            known = TaskError(code=error.code, message=error.detail)
-            return Failure(error=known, retryable=error.code not in _HOPELESS)
-        except Exception as error:
-            # Not the handler's: without an end here the attempt would hang until its deadline.
-            log.exception("run %s task %s", claim.run_id, claim.task_no)
-            unknown = TaskError(code="internal_error", message=f"{type(error).__name__}: {error}")
-            return Failure(error=unknown)
-
-    def _context(
-        self, claim: Claim, node_id: str, type_: str, scope: Mapping[str, Any], deadline: float
-    ) -> Context:
-        return Context(
-            run_id=claim.run_id,
-            node_id=node_id,
-            attempt=claim.attempt,
-            map_index=None,
-            type=type_,
-            scope=scope,
-            resumed=claim.resumed,
-            started_at=claim.started_at or datetime.now(UTC),
-            now=datetime.now(UTC),
-            deadline=deadline,
-            log=logging.getLogger(f"zq.node.{node_id}"),
-            artifacts=TaskArtifacts(self._core.artifacts, claim.run_id, node_id),
-        )
-
-    def _scope(self, claim: Claim, plan: Plan, input: Any) -> dict[str, Any]:
-        needs = plan.nodes[claim.task_no].needs
-        outputs = self._insist(self._core.store.reads.outputs, claim.run_id, needs)
-        return {
-            "inputs": input or {},
-            "nodes": {
-                plan.nodes[no].node.id: {"output": self._fetched(output)}
-                for no, output in outputs.items()
-            },
-            "run": {"id": str(claim.run_id), "attempt": claim.attempt},
-            "now": self._core.clock.now(),
-        }
-
-    def _fetched(self, output: Any) -> Any:
-        if isinstance(output, dict) and set(output) == {_KEPT_OUTSIDE}:
-            run_id, name = output[_KEPT_OUTSIDE].split("/")
-            _, data = self._core.artifacts.get(UUID(run_id), name)
-            return orjson.loads(data)
-        return output
-
-    def _fitting(self, claim: Claim, node_id: str, outcome: Outcome) -> Outcome:
-        """Keep a large output outside Postgres, and name it in its place."""
-        if not isinstance(outcome, Value):
-            return outcome
-        data = orjson.dumps(outcome.output)
-        if len(data) <= self._core.settings.limits.output_bytes:
-            return outcome
-        name = f"output-{claim.task_no}-{claim.attempt}.json"
-        self._core.artifacts.put(claim.run_id, name, data, "application/json", node_id)
-        # With the run's id: a later run may take the output over.
-        return Value(output={_KEPT_OUTSIDE: f"{claim.run_id}/{name}"})
 
     def _refill(self) -> None:
         try:

@@ -1,0 +1,132 @@
+"""One attempt: its inputs, its handler under a deadline, and the outcome whatever happens.
+
+Touches the record only to read what upstream nodes put out; who settles the outcome is elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from orchestrator.errors import ZQError
+from orchestrator.models.node import Node
+from orchestrator.models.plan import Plan
+from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
+from orchestrator.ports.runtime import Artifacts, Clock
+from workers.handlers import Context, StopRequested, TaskArtifacts, fill_config, run_handler
+
+log = logging.getLogger(__name__)
+
+#: How an output that is too large for the record is named in its place.
+_KEPT_OUTSIDE = "$artifact"
+#: Errors that another attempt would only repeat.
+_HOPELESS = frozenset({"expression_error", "too_large"})
+
+Call = Callable[[Node, Mapping[str, Any], Context], Outcome]
+
+
+def _handler(node: Node, config: Mapping[str, Any], context: Context) -> Outcome:
+    return run_handler(node.type, config, context)
+
+
+class Attempts:
+    """Works out outcomes. `watching(claim, seconds)` raises StopRequested inside its block when the
+    time is over or nobody wants the outcome any more; `call` does a node's work."""
+
+    def __init__(
+        self,
+        *,
+        outputs: Callable[[UUID, Sequence[int]], Mapping[int, Any]],
+        artifacts: Artifacts,
+        clock: Clock,
+        watching: Callable[[Claim, float], AbstractContextManager[object]],
+        output_bytes: int,
+        call: Call = _handler,
+    ) -> None:
+        self._outputs = outputs
+        self._artifacts = artifacts
+        self._clock = clock
+        self._watching = watching
+        self._output_bytes = output_bytes
+        self._call = call
+
+    def outcome(self, claim: Claim, plan: Plan, input: Any) -> Outcome | None:
+        """Return how the attempt ends; None when nobody wants it any more."""
+        task = plan.nodes[claim.task_no]
+        try:
+            scope = self._scope(claim, plan, input)
+            with self._watching(claim, task.timeout_s):
+                config = fill_config(task.node.type, task.node.config, scope)
+                context = self._context(claim, task.node, scope, task.timeout_s)
+                outcome = self._call(task.node, config, context)
+            return self._fitting(claim, task.node.id, outcome)
+        except StopRequested as stop:
+            if stop.reason != "timeout":
+                return None
+            message = f"the attempt ran longer than its timeout of {task.timeout_s:g} s"
+            return Failure(error=TaskError(code="timeout", message=message), timed_out=True)
+        except ZQError as error:
+            known = TaskError(code=error.code, message=error.detail)
+            return Failure(error=known, retryable=error.code not in _HOPELESS)
+        except Exception as error:
+            # Not the handler's: without an end here the attempt would hang until its deadline.
+            log.exception("run %s task %s", claim.run_id, claim.task_no)
+            unknown = TaskError(code="internal_error", message=f"{type(error).__name__}: {error}")
+            return Failure(error=unknown)
+
+    def _context(
+        self, claim: Claim, node: Node, scope: Mapping[str, Any], timeout_s: float
+    ) -> Context:
+        now = self._clock.now()
+        return Context(
+            run_id=claim.run_id,
+            node_id=node.id,
+            attempt=claim.attempt,
+            map_index=None,
+            type=node.type,
+            scope=scope,
+            resumed=claim.resumed,
+            started_at=claim.started_at or now,
+            now=now,
+            deadline=time.monotonic() + timeout_s,
+            log=logging.getLogger(f"zq.node.{node.id}"),
+            artifacts=TaskArtifacts(self._artifacts, claim.run_id, node.id),
+        )
+
+    def _scope(self, claim: Claim, plan: Plan, input: Any) -> dict[str, Any]:
+        needs = plan.nodes[claim.task_no].needs
+        outputs = self._outputs(claim.run_id, needs) if needs else {}
+        return {
+            "inputs": input or {},
+            "nodes": {
+                plan.nodes[no].node.id: {"output": self._fetched(output)}
+                for no, output in outputs.items()
+            },
+            "run": {"id": str(claim.run_id), "attempt": claim.attempt},
+            "now": self._clock.now(),
+        }
+
+    def _fetched(self, output: Any) -> Any:
+        if isinstance(output, dict) and set(output) == {_KEPT_OUTSIDE}:
+            run_id, name = output[_KEPT_OUTSIDE].split("/")
+            _, data = self._artifacts.get(UUID(run_id), name)
+            return orjson.loads(data)
+        return output
+
+    def _fitting(self, claim: Claim, node_id: str, outcome: Outcome) -> Outcome:
+        """Keep a large output outside the record, and name it in its place."""
+        if not isinstance(outcome, Value):
+            return outcome
+        data = orjson.dumps(outcome.output)
+        if len(data) <= self._output_bytes:
+            return outcome
+        name = f"output-{claim.task_no}-{claim.attempt}.json"
+        self._artifacts.put(claim.run_id, name, data, "application/json", node_id)
+        # With the run's id: a later run may take the output over.
+        return Value(output={_KEPT_OUTSIDE: f"{claim.run_id}/{name}"})
