@@ -162,7 +162,7 @@ def test_row(row: Row, web: Web, http: httpx.Client, there: str, database: str) 
     for word in ("Traceback", "site-packages", ".py", "psycopg", "SELECT"):
         assert word not in answer.text
     assert stored(database) == before
-    assert httpx.get(f"{web.url}/healthz").status_code == 200
+    assert http.get(f"{web.url}/healthz").status_code == 200
     assert processes(web) == pids
 
 

@@ -11,10 +11,22 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from tests.docs import parts_api, parts_cli, parts_definition, parts_settings
-from tests.docs.pages import pages, title
+from tests.docs.pages import DOCS, pages, title
+
+
+def decisions() -> str:
+    """Return the list of decisions by the titles they have."""
+    lines = []
+    for page in sorted((DOCS / "decisions").glob("*.md")):
+        heading = page.read_text().partition("\n")[0].removeprefix("# ")
+        number, _, text = heading.partition(" ")
+        lines.append(f"{int(number.strip('.:'))}. [{text}](decisions/{page.name})")
+    return "\n".join(lines)
+
 
 PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
+        "decisions": decisions,
         "commands": parts_cli.commands,
         "settings": parts_settings.settings,
         "workflow-fields": parts_definition.workflow_fields,
