@@ -73,6 +73,7 @@ class Worker:
     beat_s: float = knob(3.0, "seconds between signs of life", low=0.2)
     lease_s: float = knob(10.0, "seconds without a sign of life until work is lost", low=1)
     grace_s: float = knob(3.0, "seconds between asking a handler to stop and killing it", low=0.1)
+    stop_s: float = knob(20.0, "seconds a stopping worker may take to finish its work", low=0.1)
     inline: int = knob(100, "tasks a child goes on with in place before it yields; 0: none", low=0)
     inline_s: float = knob(1.0, "seconds a child goes on in place before it yields", low=0)
     together: int = knob(25, "most short tasks that share a message and a commit; 1: none", low=1)

@@ -36,8 +36,6 @@ class Shared:
     run_started: Callable[[], None]
     #: Told +1 and -1 as watchers come and go.
     watching: Callable[[int], None]
-    #: Workflows whose plan this process has compiled; see `starting.prepare`.
-    prepared: set[UUID] = field(default_factory=set)
     #: Set when the process is asked to stop: sockets and waiting requests end early.
     stopping: threading.Event = field(default_factory=threading.Event)
 

@@ -16,24 +16,6 @@ from web.schemas import RunSchema
 
 #: A bell may get lost: the record is looked at this often, seconds.
 _LOOK_S = 1.0
-#: Workflows a process remembers to have prepared; about as many as it keeps plans.
-_PREPARED = 32
-
-
-def prepare(workflow_id: UUID) -> None:
-    """Compile a workflow's plan before its run's transaction opens. NotFound.
-
-    Inside, it would take a second connection: a burst of first starts would hold all of them and
-    wait for one more.
-    """
-    web = shared()
-    if workflow_id in web.prepared:
-        return
-    saved, _ = web.core.workflows.get(tenant_id(), workflow_id)
-    web.core.engine.plan(workflow_id, saved.version)
-    if len(web.prepared) >= _PREPARED:
-        web.prepared.clear()
-    web.prepared.add(workflow_id)
 
 
 def started(run_id: UUID, *, new: bool, wait_s: int) -> Response:

@@ -25,8 +25,6 @@ from workers.watch import Watch
 
 log = logging.getLogger("zq.worker")
 
-#: Seconds a warm stop may take; what still runs then is lost and will be retried elsewhere.
-_WARM_STOP_S = 20.0
 _LONGEST_PAUSE_S = 30.0
 #: A worker that lived this long was healthy: the next pause is short again.
 _HEALTHY_S = 60.0
@@ -100,7 +98,7 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
             signal.signal(signal.SIGALRM, self._out_of_patience)
-            signal.alarm(int(_WARM_STOP_S))
+            signal.setitimer(signal.ITIMER_REAL, self._settings.worker.stop_s)
 
     def _out_of_patience(self, _number: int, _frame: FrameType | None) -> None:
         if self._process is not None:
@@ -109,7 +107,7 @@ class Supervisor:
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         try:
-            process.wait(timeout=_WARM_STOP_S if self._stop.is_set() else 2.0)
+            process.wait(timeout=self._settings.worker.stop_s if self._stop.is_set() else 2.0)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

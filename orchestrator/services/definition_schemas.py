@@ -59,7 +59,7 @@ def _queue(value: str) -> None:
 
 def _error_code(value: str) -> None:
     if not rules.ERROR_CODE.match(value):
-        raise ValidationError("an error code such as http_404 or timeout")
+        raise ValidationError("an error code such as http_status or timeout")
 
 
 def _trigger_rule(value: str) -> None:

@@ -107,7 +107,7 @@ class WorkflowEngine:
             if saved.status is WorkflowStatus.ARCHIVED and not saved.ad_hoc:
                 raise IllegalMove("the workflow is archived; activate it before starting runs")
             number = version or saved.version
-            plan = self.plan(workflow_id, number)
+            plan = self._plan_in(unit, workflow_id, number)
             moved = self._start(unit, run_id, saved, number, plan, input, trigger, tags)
         self.begin(moved)
         return run_id, True
@@ -191,6 +191,18 @@ class WorkflowEngine:
         if definition is None:
             raise NotFound(f"workflow {workflow_id} has no version {version}")
         return self._keep(workflow_id, version, compile_plan(read_stored(definition)))
+
+    def _plan_in(self, unit: UnitOfWork, workflow_id: UUID, version: int) -> Plan:
+        """As `plan`, on the transaction's own connection: a burst of first starts that each wanted
+        a second one would hold them all and wait for one more."""
+        with self._lock:
+            found = self._plans.get((workflow_id, version))
+        if found is not None:
+            return found
+        stored = unit.workflows.version(workflow_id, version)
+        if stored is None:
+            raise NotFound(f"workflow {workflow_id} has no version {version}")
+        return self._keep(workflow_id, version, compile_plan(read_stored(stored.definition)))
 
     def plan_of_run(self, run_id: UUID) -> Plan | None:
         """Return the plan a run is pinned to; None for an unknown run."""

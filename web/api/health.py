@@ -46,7 +46,8 @@ def readyz() -> Response:
         found = core().store.reads.ping()
     except ServiceUnavailable as away:
         return problem(503, away.code, away.detail, headers={"Retry-After": "2"})
-    if found != head:
+    # A newer schema still carries what this release calls: it may serve while others are upgraded.
+    if found < head:
         detail = f"the schema is at revision {found}, this release needs {head}: run `zq migrate`"
         return problem(503, "wrong_schema", detail, headers={"Retry-After": "10"})
     redis = core().channel.ping()

@@ -34,7 +34,7 @@ from web.schemas import (
     WorkflowPage,
     WorkflowsQuery,
 )
-from web.starting import prepare, started
+from web.starting import started
 from web.workflow_answers import answered, expected_version, read
 
 routes = Routes("workflows", __name__, description="Workflows, and starting runs of them.")
@@ -126,7 +126,6 @@ def validate_workflow() -> dict[str, Any]:
 @routes.gives(202, RunSchema)
 def start_run(query: Mapping[str, Any], body: dict[str, Any], workflow_id: UUID) -> Response:
     """Start a run of the newest version. `?wait=30` answers when it has ended, or after 30 s."""
-    prepare(workflow_id)
     run_id, new = core().engine.start(
         tenant_id(), workflow_id, input=body.get("input"), tags=body["tags"], key=key_of(body)
     )
@@ -143,7 +142,6 @@ def execute(query: Mapping[str, Any], body: dict[str, Any]) -> Response:
     engine, key = core().engine, key_of(body)
     more = {"input": body.get("input"), "tags": body["tags"], "key": key}
     if "workflow_id" in body:
-        prepare(body["workflow_id"])
         run_id, new = engine.start(tenant_id(), body["workflow_id"], **more)
     else:
         run_id, new = engine.execute(tenant_id(), body["definition"], **more)
