@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.building import Workflow as Workflow
-    from orchestrator.building import node as node
-    from orchestrator.connecting import connect as connect
+    from orchestrator.client.building import Workflow as Workflow
+    from orchestrator.client.building import node as node
+    from orchestrator.client.connecting import connect as connect
 
 __version__ = "0.1.0"
 __all__ = ["Workflow", "__version__", "connect", "node"]
 
 #: Where each public name is defined; it is imported when it is asked for.
-_HOMES = {"Workflow": "building", "node": "building", "connect": "connecting"}
+_HOMES = {"Workflow": "client.building", "node": "client.building", "connect": "client.connecting"}
 
 
 def __getattr__(name: str) -> Any:

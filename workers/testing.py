@@ -20,11 +20,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from orchestrator.building import Workflow
+from orchestrator.client.building import Workflow
+from orchestrator.client.seen import Event, Run, Task
 from orchestrator.errors import InvalidDefinition
 from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.ports.live import Observer
-from orchestrator.seen import Event, Run, Task
 from workers.in_memory import Document, MemoryServer
 from workers.memory_worker import Pin, Watching
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli.home import admin_key, live_url
-from orchestrator.client import Client
+from orchestrator.client.http import Client
 from orchestrator.settings import Settings, load
 
 

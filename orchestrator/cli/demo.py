@@ -15,8 +15,8 @@ from orchestrator.cli.connection import address
 from orchestrator.cli.home import admin_key, live
 from orchestrator.cli.live import Display, follow
 from orchestrator.cli.output import clean, duration, say, state
-from orchestrator.client import Client
-from orchestrator.documents import RunDoc
+from orchestrator.client.documents import RunDoc
+from orchestrator.client.http import Client
 from orchestrator.errors import ZQError
 from orchestrator.settings import Settings, load
 

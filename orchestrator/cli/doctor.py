@@ -204,7 +204,7 @@ def _redis(settings: Settings) -> Check:
 
 def _port(settings: Settings, *, used: bool) -> Check:
     from orchestrator.cli.connection import address
-    from orchestrator.client import Client
+    from orchestrator.client.http import Client
 
     url = address(settings)
     try:
@@ -217,7 +217,7 @@ def _port(settings: Settings, *, used: bool) -> Check:
 
 def _silent_port(settings: Settings, url: str, error: ZQError, *, used: bool) -> Check:
     from orchestrator.cli.launch import port_is_free
-    from orchestrator.client import ServerUnreachable
+    from orchestrator.client.http import ServerUnreachable
 
     if not isinstance(error, ServerUnreachable):
         return Check(

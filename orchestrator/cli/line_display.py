@@ -11,7 +11,7 @@ from orchestrator.cli.output import clean
 from orchestrator.cli.view import RunView, note
 
 if TYPE_CHECKING:
-    from orchestrator.watching import Frame
+    from orchestrator.client.watching import Frame
 
 #: The colours of log lines that a person should not miss.
 LOUD = {"warning": "yellow", "error": "red", "critical": "red"}

@@ -17,8 +17,8 @@ from rich.text import Text
 from orchestrator.cli.line_display import LOUD, LineDisplay, move_text
 from orchestrator.cli.output import STATE_COLOURS, clean, coloured, duration
 from orchestrator.cli.view import BUSY, NodeRow, RunView
-from orchestrator.client import Client
-from orchestrator.watching import Frame
+from orchestrator.client.http import Client
+from orchestrator.client.watching import Frame
 
 #: Lines of the terminal that are not the table's.
 _OTHER_LINES = 5

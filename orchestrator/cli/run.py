@@ -14,8 +14,8 @@ from orchestrator.cli.options import PATIENCE_S, format_option, server_option
 from orchestrator.cli.output import ago, clean, duration, say, show, state
 
 if TYPE_CHECKING:
-    from orchestrator.client import Client
-    from orchestrator.documents import RunDoc
+    from orchestrator.client.documents import RunDoc
+    from orchestrator.client.http import Client
 
 
 @click.command("run")

@@ -21,7 +21,7 @@ from orchestrator.cli.run import RUN_COLUMNS, TASK_COLUMNS, follow_run
 from orchestrator.cli.steer import cancel_runs, pause_runs, resume_runs, retry_runs, wanted
 
 if TYPE_CHECKING:
-    from orchestrator.watching import Frame
+    from orchestrator.client.watching import Frame
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 

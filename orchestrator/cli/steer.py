@@ -21,8 +21,8 @@ from orchestrator.cli.run import follow_run
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
-    from orchestrator.client import Client
-    from orchestrator.documents import RunDoc
+    from orchestrator.client.documents import RunDoc
+    from orchestrator.client.http import Client
 
 _dry_option = click.option("--dry", is_flag=True, help="Only say which runs that would be.")
 

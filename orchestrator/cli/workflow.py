@@ -17,8 +17,8 @@ from orchestrator.cli.output import ago, clean, progress, say, show
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
-    from orchestrator.client import Client
-    from orchestrator.documents import WorkflowDoc
+    from orchestrator.client.documents import WorkflowDoc
+    from orchestrator.client.http import Client
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 

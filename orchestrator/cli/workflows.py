@@ -16,8 +16,8 @@ from orchestrator.errors import InvalidDefinition, ZQError
 from orchestrator.models.problem import Problem
 
 if TYPE_CHECKING:
-    from orchestrator.client import Client
-    from orchestrator.documents import WorkflowDoc
+    from orchestrator.client.documents import WorkflowDoc
+    from orchestrator.client.http import Client
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _SAID_LINE = re.compile(r"line (\d+): ")

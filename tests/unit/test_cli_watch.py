@@ -12,9 +12,9 @@ from flask import Flask, jsonify, request
 from flask_sock import Sock
 from werkzeug.serving import make_server
 
-from orchestrator import watching
-from orchestrator.client import ApiError, Client, ServerUnreachable
-from orchestrator.watching import StreamRefused
+from orchestrator.client import watching
+from orchestrator.client.http import ApiError, Client, ServerUnreachable
+from orchestrator.client.watching import StreamRefused
 
 RUN = "01a205f1-0bf3-70e4-9786-a3e696e8ed0b"
 LAST = 12

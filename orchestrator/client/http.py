@@ -17,8 +17,8 @@ import tenacity
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
-    from orchestrator.documents import RunDoc, TaskDoc, WorkflowDoc
-    from orchestrator.watching import Frame
+    from orchestrator.client.documents import RunDoc, TaskDoc, WorkflowDoc
+    from orchestrator.client.watching import Frame
 
 _PAGE, _EVENTS, _BULK = 200, 1000, 1000
 #: The longest name a workflow can have.
@@ -235,7 +235,7 @@ class Client:
         Each `seq` once and in order, whatever breaks in between; what the server has dropped for
         good comes as one frame `{"kind": "gap", "from", "to"}`.
         """
-        from orchestrator.watching import watch
+        from orchestrator.client.watching import watch
 
         return watch(self, run_id, after)
 

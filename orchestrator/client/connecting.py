@@ -13,12 +13,12 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
-from orchestrator.building import Workflow
-from orchestrator.seen import Event, Run, Saved, Task
+from orchestrator.client.building import Workflow
+from orchestrator.client.seen import Event, Run, Saved, Task
 
 if TYPE_CHECKING:
-    from orchestrator.documents import RunDoc, TaskDoc, WorkflowDoc
-    from orchestrator.watching import Frame
+    from orchestrator.client.documents import RunDoc, TaskDoc, WorkflowDoc
+    from orchestrator.client.watching import Frame
 
 #: Who runs workflows in memory. Named, not imported: the core may not know the workers' code.
 _IN_MEMORY = "workers.in_memory"

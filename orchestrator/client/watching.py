@@ -21,7 +21,7 @@ from orchestrator.errors import ZQError
 from orchestrator.models.run import ENDS
 
 if TYPE_CHECKING:
-    from orchestrator.client import Client
+    from orchestrator.client.http import Client
 
 HANDSHAKE_S = 10.0
 #: A silent line is probed this often; an unanswered probe ends the connection.
