@@ -19,6 +19,7 @@ from orchestrator.ports.live import Channel, Observer
 from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.store import Store
 from orchestrator.services.announcing import Pace
+from orchestrator.services.explaining import Explaining
 from orchestrator.services.steering import Steering
 from orchestrator.services.upkeep import Upkeep
 from orchestrator.services.workflow_engine import WorkflowEngine
@@ -50,6 +51,7 @@ class Core:
     engine: WorkflowEngine
     workflows: Workflows
     steering: Steering
+    explaining: Explaining
     upkeep: Upkeep
 
 
@@ -132,6 +134,7 @@ def build(
         engine=engine,
         workflows=Workflows(store, clock),
         steering=Steering(store, engine, clock),
+        explaining=Explaining(store, engine),
         upkeep=Upkeep(
             store,
             engine,

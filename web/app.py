@@ -22,7 +22,7 @@ from web import (
     sockets,
     stream,
 )
-from web.api import bulk, exchange, health, logs, nodes, runs, versions, workflows
+from web.api import bulk, exchange, explaining, health, logs, nodes, runs, versions, workflows
 from web.context import Shared, keep
 from web.json_provider import OrjsonProvider
 from web.socket_line import SERVER_OPTIONS
@@ -73,7 +73,7 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
         return app
     api = openapi.make_api(app)
     api.register_blueprint(health.routes)
-    for part in (workflows, runs, nodes, logs):
+    for part in (workflows, runs, explaining, nodes, logs):
         api.register_blueprint(part.routes, url_prefix="/api/v1")
     app.register_blueprint(docs_page.routes)
     openapi.describe_others(app, api)

@@ -1,4 +1,4 @@
-"""A server without servers: the calls of `orchestrator.client.http.Client`, answered in this process.
+"""A server without servers: the calls of `client.http.Client`, answered in this process.
 
 Documents have the fields of the HTTP API. A run goes on while somebody watches it; the real
 handlers do its work, on this machine and with this process's rights.

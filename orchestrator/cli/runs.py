@@ -35,6 +35,26 @@ for _command in (cancel_runs, pause_runs, resume_runs, retry_runs):
     runs_command.add_command(_command)
 
 
+@runs_command.command("why")
+@click.argument("run_id", shell_complete=run_ids)
+@server_option
+@format_option
+def why_run(run_id: str, server: str | None, shape: str) -> int:
+    """Say why a run has not ended: what runs, what waits for what, and what to do about it."""
+    from orchestrator.cli.connection import connect
+
+    with connect(server) as client:
+        answer = client.why(run_id)
+    if shape == "table":
+        for reason in answer["reasons"]:
+            say(f"{reason['node_id'] or 'run':<20}  {clean(reason['message'])}")
+        if answer["more"]:
+            say("[...] there is more: `-o json` has the first 200")
+    else:
+        show(shape, answer, {})
+    return 0
+
+
 @runs_command.command("list")
 @run_filters
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="At most.")

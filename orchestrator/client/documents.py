@@ -18,6 +18,15 @@ class WorkflowDoc(TypedDict):
     nodes: NotRequired[list[dict[str, Any]]]
 
 
+class WhyDoc(TypedDict):
+    """Why a run has not ended, as `GET /runs/{id}/why` tells: causes first."""
+
+    run_id: str
+    state: str
+    reasons: list[dict[str, Any]]
+    more: bool
+
+
 class RunDoc(TypedDict):
     """A run, as `GET /runs/{id}` tells of it."""
 

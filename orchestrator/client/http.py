@@ -17,7 +17,7 @@ import tenacity
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
-    from orchestrator.client.documents import RunDoc, TaskDoc, WorkflowDoc
+    from orchestrator.client.documents import RunDoc, TaskDoc, WhyDoc, WorkflowDoc
     from orchestrator.client.watching import Frame
 
 _PAGE, _EVENTS, _BULK = 200, 1000, 1000
@@ -249,6 +249,10 @@ class Client:
             last, after = after, page.get("next_cursor")
             if after == last:
                 return
+
+    def why(self, run_id: str) -> WhyDoc:
+        """Return why a run has not ended, causes first."""
+        return cast("WhyDoc", self._json("GET", f"runs/{quote(run_id, safe='')}/why"))
 
     def cancel(self, run_id: str) -> RunDoc:
         """Stop a run."""
