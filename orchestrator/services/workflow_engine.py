@@ -190,11 +190,10 @@ class WorkflowEngine:
         definition = self._store.reads.definition(workflow_id, version)
         if definition is None:
             raise NotFound(f"workflow {workflow_id} has no version {version}")
-        return self._keep(workflow_id, version, compile_plan(read_stored(definition)))
+        return self._keep(workflow_id, version, _compiled(definition))
 
     def _plan_in(self, unit: UnitOfWork, workflow_id: UUID, version: int) -> Plan:
-        """As `plan`, on the transaction's own connection: a burst of first starts that each wanted
-        a second one would hold them all and wait for one more."""
+        """As `plan`, on the transaction's own connection: a burst that wanted two each would hang."""
         with self._lock:
             found = self._plans.get((workflow_id, version))
         if found is not None:
@@ -202,7 +201,7 @@ class WorkflowEngine:
         stored = unit.workflows.version(workflow_id, version)
         if stored is None:
             raise NotFound(f"workflow {workflow_id} has no version {version}")
-        return self._keep(workflow_id, version, compile_plan(read_stored(stored.definition)))
+        return self._keep(workflow_id, version, _compiled(stored.definition))
 
     def plan_of_run(self, run_id: UUID) -> Plan | None:
         """Return the plan a run is pinned to; None for an unknown run."""
@@ -379,7 +378,12 @@ class WorkflowEngine:
     def _release(self, moved: Moved) -> bool:
         if not moved.queued:
             return True
-        return self.announcer.announce(moved.queued, self.plan(moved.workflow_id, moved.version))
+        try:
+            plan = self.plan(moved.workflow_id, moved.version)
+        except (InvalidDefinition, NotFound):
+            # Whoever claims it will fail it with a reason.
+            return self.announcer.again(moved.queued)
+        return self.announcer.announce(moved.queued, plan)
 
     def run(self, tenant_id: UUID, run_id: UUID) -> Run:
         """Return a run; NotFound."""
@@ -387,3 +391,10 @@ class WorkflowEngine:
         if found is None:
             raise NotFound(f"there is no run {run_id}")
         return found
+
+
+def _compiled(definition: Mapping[str, Any]) -> Plan:
+    try:
+        return compile_plan(read_stored(definition))
+    except (LookupError, TypeError, ValueError) as error:
+        raise InvalidDefinition([], f"a stored definition cannot be read: {error!r}") from error

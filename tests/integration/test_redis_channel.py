@@ -75,9 +75,15 @@ def test_two_listeners_of_a_run_both_hear_it_and_share_one_connection(
 ) -> None:
     run = new_id()
     client = redis.Redis.from_url(redis_url)
+
+    def listeners() -> set[str]:
+        return {c["id"] for c in client.client_list() if int(c["sub"]) > 0}
+
+    # Hubs of installations that earlier tests closed may still listen here.
+    others = listeners()
     with channel.subscribe(run) as one, channel.subscribe(run) as two:
         with channel.subscribe(new_id()):
-            assert len([c for c in client.client_list() if int(c["sub"]) > 0]) == 1
+            assert len(listeners() - others) == 1
         channel.notify([event(run, 1)])
         assert one.get(5.0) == two.get(5.0) != None  # noqa: E711
     client.close()
