@@ -193,7 +193,7 @@ class WorkflowEngine:
         return self._keep(workflow_id, version, _compiled(definition))
 
     def _plan_in(self, unit: UnitOfWork, workflow_id: UUID, version: int) -> Plan:
-        """As `plan`, on the transaction's own connection: a burst that wanted two each would hang."""
+        """As `plan`, on the transaction's own connection: a burst that wants two each hangs."""
         with self._lock:
             found = self._plans.get((workflow_id, version))
         if found is not None:
