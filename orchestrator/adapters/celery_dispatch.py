@@ -76,11 +76,11 @@ class CeleryDispatcher:
                 self._names[celery_id(event, known)] = celery_name(event, known)
         self._try("tell Flower", lambda: sender.send(found, known))
 
-    def release(self, messages: Sequence[Sequence[Release]]) -> bool:
-        """See the port. A message's id names its first attempt, so copies look alike."""
-        return self._try("publish", lambda: self._publish(messages))
+    def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
+        """See the port. A message's id names its first attempt."""
+        return self._try("publish", lambda: self._publish(messages, again))
 
-    def _publish(self, messages: Sequence[Sequence[Release]]) -> None:
+    def _publish(self, messages: Sequence[Sequence[Release]], again: bool) -> None:
         with self._app.producer_or_acquire() as producer:
             for together in messages:
                 ids = [f"{r.run_id}:{r.task_no}:{r.attempt}" for r in together]
@@ -89,7 +89,7 @@ class CeleryDispatcher:
                 self._app.send_task(
                     EXECUTE,
                     args=(str(first.run_id), [[r.task_no, r.attempt] for r in together]),
-                    task_id=ids[0],
+                    task_id=f"{ids[0]}:{uuid4().hex[:8]}" if again else ids[0],
                     shadow=names[0],
                     queue=first.queue,
                     group_id=str(first.run_id),

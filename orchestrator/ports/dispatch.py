@@ -28,9 +28,11 @@ class Dispatcher(Protocol):
         `plan` finds the plan of a (workflow, version); it is called only when it is needed.
         """
 
-    def release(self, messages: Sequence[Sequence[Release]]) -> bool:
+    def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """Announce attempts to the workers of their queues. What shares a message is of one run and
-        one queue; whoever takes the message works through it, or hands the rest back."""
+        one queue; whoever takes the message works through it, or hands the rest back.
+
+        `again`: under another id, since a worker drops an id that somebody revoked for good."""
 
     def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
         """Report settled tasks as the chord's parts; the last one fires `finish_run`."""

@@ -68,7 +68,7 @@ class Announcer:
 
     def again(self, releases: Sequence[Release]) -> bool:
         """Announce attempts once more, each alone; a repeated announcement is harmless."""
-        return self._dispatcher.release([[release] for release in releases])
+        return self._dispatcher.release([[release] for release in releases], again=True)
 
     def hand_back(self, run_id: UUID, plan: Plan, rest: Sequence[tuple[int, int]]) -> bool:
         """Announce queued attempts that a worker has no time for, in two halves: while each worker

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
@@ -17,8 +17,13 @@ import redis
 
 from orchestrator.adapters.celery_app import make_celery
 from orchestrator.adapters.celery_dispatch import CeleryDispatcher
+from orchestrator.adapters.memory.runtime import SettableClock
+from orchestrator.adapters.memory.store import MemoryStore
+from orchestrator.models.ids import DEFAULT_TENANT
+from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
 from orchestrator.ports.dispatch import EXECUTE, FINISH_QUEUE, FINISH_RUN
-from orchestrator.ports.store import Release
+from orchestrator.ports.store import Owner, Release
+from orchestrator.services.workflow_engine import WorkflowEngine
 from orchestrator.settings import Redis, Settings
 from tests.factories import new_id
 
@@ -140,3 +145,104 @@ def test_nothing_raises_and_nothing_hangs_while_redis_is_away() -> None:
     assert dispatcher.release([[release]]) is False
     assert dispatcher.settled(run_id, [0]) is False
     assert dispatcher.depth("default") is None
+
+
+class Playing:
+    """A run of a -> b, c -> d played by hand: memory keeps the record, Redis the chord."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.clock = SettableClock()
+        self.store = MemoryStore(self.clock)
+        self.engine = WorkflowEngine(self.store, rig.dispatcher, (), self.clock)
+        retry = {"max_attempts": 2, "delay_s": 0}
+        nodes = [{"id": i, "type": "noop", "data": {"retry": retry}} for i in "abcd"]
+        edges = [{"source": s, "target": t} for s, t in ("ab", "ac", "bd", "cd")]
+        document = {"name": "chord", "nodes": nodes, "edges": edges}
+        self.run_id, _ = self.engine.execute(DEFAULT_TENANT, document)
+        plan = self.engine.plan_of_run(self.run_id)
+        assert plan is not None
+        self.plan = plan
+
+    def claim(self, node_id: str) -> Claim:
+        """Claim a node's present attempt."""
+        (task,) = self.store.reads.tasks(self.run_id, node_id=node_id)
+        owner = Owner(worker_id=new_id(), pid=1)
+        moved = self.store.moves.claim(
+            self.run_id, [(task.task_no, task.attempt)], claim_id=new_id(), owner=owner
+        )
+        assert moved is not None, f"{node_id} is {task.state}"
+        return moved.claimed[0]
+
+    def do(self, node_id: str, outcome: Outcome | None = None) -> Claim:
+        """Claim and settle; an outcome of None is a success."""
+        claim = self.claim(node_id)
+        self.engine.report(claim, outcome or Value(output={}), self.plan)
+        return claim
+
+    def again(self, node_id: str) -> None:
+        """Queue a task whose timer is due."""
+        self.clock.advance(1)
+        assert self.engine.queue(self.run_id, [self.plan.numbers[node_id]])
+
+    def state(self) -> str:
+        """Return the run's state."""
+        return str(self.engine.run(DEFAULT_TENANT, self.run_id).state)
+
+
+BROKEN = Failure(error=TaskError(code="x", message="y"))
+
+
+def _retried(playing: Playing) -> None:
+    playing.do("a", BROKEN)
+    playing.again("a")
+    for node_id in "abcd":
+        playing.do(node_id)
+
+
+def _skipped(playing: Playing) -> None:
+    playing.do("a")
+    playing.do("b")
+    playing.do("c", BROKEN)
+    playing.again("c")
+    playing.do("c", BROKEN)
+
+
+def _lost(playing: Playing) -> None:
+    playing.engine.give_up(playing.claim("a"))
+    playing.again("a")
+    for node_id in "abcd":
+        playing.do(node_id)
+
+
+def _settled_twice(playing: Playing) -> None:
+    for node_id in "abcd":
+        claim = playing.do(node_id)
+        playing.engine.report(claim, Value(output={}), playing.plan)
+
+
+@pytest.mark.parametrize(
+    ("story", "end"),
+    [
+        (_retried, "succeeded"),
+        (_skipped, "failed"),
+        (_lost, "succeeded"),
+        (_settled_twice, "succeeded"),
+    ],
+)
+def test_whatever_becomes_of_attempts_the_body_is_sent_once(
+    rig: Rig, story: Callable[[Playing], None], end: str
+) -> None:
+    playing = Playing(rig)
+    story(playing)
+    assert playing.state() == end
+    assert rig.bodies() == 1
+
+
+def test_a_lost_chord_delays_no_run(rig: Rig) -> None:
+    playing = Playing(rig)
+    playing.do("a")
+    rig.redis.flushdb()
+    for node_id in "bcd":
+        playing.do(node_id)
+    assert playing.state() == "succeeded"
+    assert rig.bodies() == 0

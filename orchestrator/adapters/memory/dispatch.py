@@ -37,7 +37,7 @@ class MemoryDispatcher:
     def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
         """Nobody watches."""
 
-    def release(self, messages: Sequence[Sequence[Release]]) -> bool:
+    def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """See the port. What shares a message waits one by one here."""
         if self.up:
             with self._changed:
