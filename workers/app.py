@@ -13,7 +13,7 @@ from workers import messages, presence
 _settings = settings.load()
 app = bootstrap.celery(_settings)
 messages.register(app, _settings)
-presence.register(app, _settings)
+presence.register(app)
 
 
 @signals.setup_logging.connect

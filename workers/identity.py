@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -29,20 +30,17 @@ class Identity:
 
 def identity() -> Identity:
     """Return the identity that a supervisor gave this process, or make one and keep it."""
-    if INCARNATION not in os.environ:
-        os.environ[INCARNATION] = str(uuid4())
-        os.environ[DESK] = tempfile.mkdtemp(prefix="zq-worker-")
-    worker_id = UUID(os.environ[INCARNATION])
-    host = socket.gethostname()
-    return Identity(
-        id=worker_id, name=f"{host}-{str(worker_id)[:8]}", host=host, desk=Path(os.environ[DESK])
-    )
+    return _read(os.environ) if INCARNATION in os.environ else fresh(os.environ)
 
 
-def fresh(environment: dict[str, str]) -> Identity:
+def fresh(environment: MutableMapping[str, str]) -> Identity:
     """Make a new incarnation and put it into the environment of a Celery process to be started."""
     environment[INCARNATION] = str(uuid4())
     environment[DESK] = tempfile.mkdtemp(prefix="zq-worker-")
+    return _read(environment)
+
+
+def _read(environment: Mapping[str, str]) -> Identity:
     worker_id, host = UUID(environment[INCARNATION]), socket.gethostname()
     return Identity(
         id=worker_id,

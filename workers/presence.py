@@ -18,7 +18,6 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 
 from orchestrator.ports.dispatch import FINISH_QUEUE
-from orchestrator.settings import Settings
 from workers.identity import identity
 from workers.linux import die_with_parent
 
@@ -92,9 +91,8 @@ class Pulse(bootsteps.StartStopStep):
             self._fd = -1
 
 
-def register(app: Celery, settings: Settings) -> None:
+def register(app: Celery) -> None:
     """Add the pulse to workers of this application."""
-    del settings
     app.steps["worker"].add(Pulse)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from orchestrator.models.event import Event
+from orchestrator.models.event import Event, Kind
+from orchestrator.models.run import RunState
 from orchestrator.models.task import Claim
 
 
@@ -93,3 +94,9 @@ class Moved:
     input: Any = None
     #: What a cancelled run was before.
     was: str | None = None
+
+    @property
+    def ended_run(self) -> bool:
+        """True when the run's end was part of this transition: nothing is left to settle."""
+        last = self.events[-1] if self.events else None
+        return last is not None and last.kind is Kind.RUN and RunState(last.state or "").ended

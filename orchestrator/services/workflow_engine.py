@@ -177,7 +177,7 @@ class WorkflowEngine:
             if moved.settled:
                 self._dispatcher.settled(moved.run_id, moved.settled)
             self._release(moved)
-        if moved.open == 0:
+        if moved.open == 0 and not moved.ended_run:
             self.settle_run(moved.run_id, moved.workflow_id, moved.version)
 
     def plan(self, workflow_id: UUID, version: int) -> Plan:
@@ -298,7 +298,7 @@ class WorkflowEngine:
             self._dispatcher.settled(moved.run_id, moved.settled)
         if moved.queued:
             self._release(moved)
-        if moved.open == 0:
+        if moved.open == 0 and not moved.ended_run:
             self.settle_run(moved.run_id, moved.workflow_id, moved.version)
 
     def _notify(self, moved: Moved) -> None:

@@ -129,7 +129,6 @@ class PostgresFleet:
             if not cursor.fetchone()[0]:
                 return
             try:
-                cursor.execute("SELECT to_regclass(%s)", (f"runs_{now:%Y_%m}",))
                 for statement in month_statements(now):
                     cursor.execute(statement)
             finally:
