@@ -18,6 +18,7 @@ from types import FrameType
 
 from orchestrator import bootstrap, log_lines, settings
 from orchestrator.settings import Settings
+from orchestrator.stop_signal import StopSignal
 from workers.identity import fresh
 from workers.linux import die_with_parent
 from workers.presence import PULSE_FD
@@ -36,7 +37,7 @@ class Supervisor:
     def __init__(self, configured: Settings) -> None:
         self._settings = configured
         self._core = bootstrap.build(configured, pool_size=2)
-        self._stop = threading.Event()
+        self._stop = StopSignal()
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: Watch | None = None
 

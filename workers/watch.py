@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,7 @@ class Watch:
         #: When the last beat reached the record; the health page shows its age.
         self.beaten_at: float | None = None
 
-    def run(self, stop: threading.Event | None = None) -> None:
+    def run(self) -> None:
         """Return when the worker's main process is gone, or was made to go."""
         while not self._gone():
             self._look()

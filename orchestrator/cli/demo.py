@@ -19,6 +19,7 @@ from orchestrator.client.documents import RunDoc
 from orchestrator.client.http import Client
 from orchestrator.errors import ZQError
 from orchestrator.settings import Settings, load
+from orchestrator.stop_signal import StopSignal
 
 #: How long the demo puts up with a server that is away: its run survives that too.
 PATIENCE_S = 60.0
@@ -137,7 +138,7 @@ def _from_nothing(settings: Settings, data_url: str, keep: bool, workers: int, b
     return show.exit_code if show else 1
 
 
-def _play(show: Show, stop: threading.Event, keep: bool, fail: Callable[[ZQError], None]) -> None:
+def _play(show: Show, stop: StopSignal, keep: bool, fail: Callable[[ZQError], None]) -> None:
     try:
         show.run()
     except ZQError as error:

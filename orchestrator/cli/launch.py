@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from orchestrator.cli.connection import web_url
 from orchestrator.cli.home import admin_key, announce, only_one
 from orchestrator.errors import ServiceUnavailable, ZQError
 from orchestrator.settings import Settings
+from orchestrator.stop_signal import StopSignal
 
 #: Seconds between two looks at the children.
 LOOK_S = 0.1
@@ -67,7 +67,7 @@ class Launch:
         self._report = report
         self._signals = 0
         #: Set by a signal, or by whoever wants an end.
-        self.stop = threading.Event()
+        self.stop = StopSignal()
         self.url = web_url(settings.web.host, settings.web.port)
         self.key = ""
 

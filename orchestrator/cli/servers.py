@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from dataclasses import replace
 from typing import NoReturn
 
@@ -13,6 +12,7 @@ import click
 
 from orchestrator.cli.output import clean, say
 from orchestrator.settings import load
+from orchestrator.stop_signal import StopSignal
 
 
 @click.command("up")
@@ -72,9 +72,8 @@ def scheduler_command() -> int:
     from orchestrator import bootstrap, log_lines
 
     settings = load()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
+    stop.on((signal.SIGTERM, signal.SIGINT))
     log_lines.set_up(settings.log_level)
     core = bootstrap.build(settings)
     try:

@@ -23,6 +23,7 @@ from orchestrator.ports.store import Held, Store
 from orchestrator.services.workflow_engine import WorkflowEngine
 from orchestrator.settings import Upkeep as UpkeepSettings
 from orchestrator.settings import Worker as WorkerSettings
+from orchestrator.stop_signal import StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,7 @@ class Upkeep:
         self._tidied: datetime | None = None
         self._pruning: threading.Thread | None = None
 
-    def run_forever(
-        self, stop: threading.Event, *, alive: Callable[[], None] = lambda: None
-    ) -> None:
+    def run_forever(self, stop: StopSignal, *, alive: Callable[[], None] = lambda: None) -> None:
         """Work until `stop` is set; with Postgres away, try again every second."""
         while not stop.is_set():
             alive()
@@ -94,7 +93,7 @@ class Upkeep:
                 log.exception("a round of upkeep failed")
                 stop.wait(1.0)
 
-    def _sleep(self, stop: threading.Event) -> None:
+    def _sleep(self, stop: StopSignal) -> None:
         due_s = self._store.fleet.next_due_s()
         if due_s is None:
             longest = self._settings.rest_s

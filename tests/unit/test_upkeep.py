@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
@@ -15,6 +13,7 @@ from orchestrator.services.upkeep import Upkeep
 from orchestrator.services.workflow_engine import WorkflowEngine
 from orchestrator.settings import Upkeep as UpkeepSettings
 from orchestrator.settings import Worker
+from orchestrator.stop_signal import StopSignal
 from tests.contract.player import Player
 from tests.factories import chain
 
@@ -64,7 +63,7 @@ def test_a_run_that_cannot_be_ended_keeps_no_other_waiting(
 
 def test_a_stop_is_heard_at_once() -> None:
     rig = Rig()
-    stop = threading.Event()
+    stop = StopSignal()
     stop.set()
     rig.upkeep.run_forever(stop)
 
