@@ -56,7 +56,7 @@ def _in(column: str, states: object) -> str:
     return f"{column} IN ({names})"
 
 
-def _id(name: str, *, key: bool = False, optional: bool = False) -> Column[object]:
+def identifier(name: str, *, key: bool = False, optional: bool = False) -> Column[object]:
     return Column(name, UUID(as_uuid=True), primary_key=key, nullable=optional)
 
 
@@ -67,7 +67,7 @@ HELD_TASK = "state IN ('queued', 'running')"
 tenants = Table(
     "tenants",
     metadata,
-    _id("id", key=True),
+    identifier("id", key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", Moment, nullable=False, server_default=NOW),
 )
@@ -75,8 +75,8 @@ tenants = Table(
 workflows = Table(
     "workflows",
     metadata,
-    _id("id", key=True),
-    _id("tenant_id"),
+    identifier("id", key=True),
+    identifier("tenant_id"),
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False, server_default=""),
     Column("status", Text, nullable=False),
@@ -99,9 +99,9 @@ workflows = Table(
 workflow_versions = Table(
     "workflow_versions",
     metadata,
-    _id("workflow_id", key=True),
+    identifier("workflow_id", key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    _id("tenant_id"),
+    identifier("tenant_id"),
     Column("definition", JSONB, nullable=False),
     # What zq_start_v1 inserts: {"rows": [...], "leaves": [...], "output", "timeout_s"}.
     Column("plan", JSONB, nullable=False),
@@ -112,9 +112,9 @@ workflow_versions = Table(
 runs = Table(
     "runs",
     metadata,
-    _id("id", key=True),
-    _id("tenant_id"),
-    _id("workflow_id"),
+    identifier("id", key=True),
+    identifier("tenant_id"),
+    identifier("workflow_id"),
     Column("version", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("trigger", Text, nullable=False),
@@ -124,7 +124,7 @@ runs = Table(
     Column("error", JSONB),
     # Tasks whose outputs are the run's; NULL when settings.output computes it instead.
     Column("leaves", ARRAY(Integer)),
-    _id("origin_run_id", optional=True),
+    identifier("origin_run_id", optional=True),
     Column("cancel_to", Text),
     Column("created_at", Moment, nullable=False),
     Column("started_at", Moment),
@@ -141,8 +141,8 @@ runs = Table(
 run_counters = Table(
     "run_counters",
     metadata,
-    _id("run_id", key=True),
-    _id("tenant_id"),
+    identifier("run_id", key=True),
+    identifier("tenant_id"),
     Column("seq", BigInteger, nullable=False),
     Column("open", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
@@ -153,9 +153,9 @@ run_counters = Table(
 tasks = Table(
     "tasks",
     metadata,
-    _id("run_id", key=True),
+    identifier("run_id", key=True),
     Column("task_no", Integer, primary_key=True, autoincrement=False),
-    _id("tenant_id"),
+    identifier("tenant_id"),
     Column("node_id", Text, nullable=False),
     Column("map_index", Integer),
     Column("type", Text, nullable=False),
@@ -175,8 +175,8 @@ tasks = Table(
     Column("losses", SmallInteger, nullable=False, server_default=text("0")),
     Column("max_losses", SmallInteger, nullable=False),
     Column("timeout_s", REAL, nullable=False),
-    _id("claim_id", optional=True),
-    _id("worker_id", optional=True),
+    identifier("claim_id", optional=True),
+    identifier("worker_id", optional=True),
     Column("pid", Integer),
     Column("queued_at", Moment),
     Column("published_at", Moment),
@@ -207,13 +207,13 @@ tasks = Table(
 attempts = Table(
     "attempts",
     metadata,
-    _id("run_id", key=True),
+    identifier("run_id", key=True),
     Column("task_no", Integer, primary_key=True, autoincrement=False),
     Column("attempt", SmallInteger, primary_key=True, autoincrement=False),
-    _id("tenant_id"),
+    identifier("tenant_id"),
     Column("state", Text, nullable=False),
-    _id("claim_id", optional=True),
-    _id("worker_id", optional=True),
+    identifier("claim_id", optional=True),
+    identifier("worker_id", optional=True),
     Column("pid", Integer),
     Column("queued_at", Moment),
     Column("started_at", Moment),
@@ -226,9 +226,9 @@ attempts = Table(
 events = Table(
     "events",
     metadata,
-    _id("run_id", key=True),
+    identifier("run_id", key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    _id("tenant_id"),
+    identifier("tenant_id"),
     Column("kind", Text, nullable=False),
     Column("node_id", Text),
     Column("map_index", Integer),
@@ -253,7 +253,7 @@ events = Table(
 workers = Table(
     "workers",
     metadata,
-    _id("id", key=True),
+    identifier("id", key=True),
     Column("name", Text, nullable=False),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
@@ -272,10 +272,10 @@ workers = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    _id("tenant_id", key=True),
+    identifier("tenant_id", key=True),
     Column("key", Text, primary_key=True),
     Column("digest", Text, nullable=False),
-    _id("resource_id"),
+    identifier("resource_id"),
     Column("created_at", Moment, nullable=False),
     Index("ix_idempotency_keys_created_at", "created_at"),
 )
