@@ -34,6 +34,10 @@ DECLARE
     v_goes_on boolean;
     v_end jsonb;
     v_timer boolean;
+    v_few boolean;
+    v_dependants int[] := '{}';
+    v_data jsonb;
+    v_task record;
 BEGIN
     SELECT seq INTO v_seq FROM run_counters WHERE run_id = p_run FOR UPDATE;
     IF NOT FOUND THEN RETURN NULL; END IF;
@@ -66,75 +70,111 @@ BEGIN
         v_seq := v_seq + v_log_n;
     END IF;
 
-    WITH o AS (
-        SELECT o.*, t.node_id, t.map_index, t.started_at, t.queued_at, t.worker_id, t.pid,
-               CASE WHEN o.state IN ('retrying', 'waiting', 'lost') AND v_run.state = 'cancelling'
-                    THEN 'cancelled'
-                    WHEN o.state = 'lost' AND t.losses < t.max_losses THEN 'retrying'
-                    WHEN o.state = 'lost' THEN 'failed'
-                    ELSE o.state END AS next
-          FROM unnest(p_task, p_attempt, p_state, p_output, p_error, p_delay)
-               WITH ORDINALITY AS o (no, attempt, state, output, error, delay, ord)
-          JOIN tasks t ON t.run_id = p_run AND t.task_no = o.no
-         WHERE t.state = 'running' AND t.attempt = o.attempt AND t.claim_id = p_claim
-    ), past AS (
-        INSERT INTO attempts (run_id, task_no, attempt, tenant_id, state, claim_id, worker_id, pid,
-                              queued_at, started_at, finished_at, error)
-        SELECT p_run, o.no, o.attempt, v_run.tenant_id,
-               CASE WHEN o.state = 'lost' THEN 'lost'
-                    WHEN o.error ->> 'code' = 'timeout' THEN 'timed_out' ELSE 'failed' END,
-               p_claim, o.worker_id, o.pid, o.queued_at, o.started_at, v_now, o.error
-          FROM o WHERE o.next = 'retrying' OR (o.state = 'lost' AND o.next = 'failed')
-    ), u AS (
-        UPDATE tasks t
-           SET state = o.next,
-               output = CASE WHEN o.next = 'succeeded' THEN o.output END,
-               resumed = CASE WHEN o.next = 'waiting' THEN coalesce(o.output, '{}') END,
-               error = o.error,
-               reason = CASE WHEN o.state = 'lost' THEN 'worker_lost'
-                             -- A handler's own word must not read as the record's.
-                             WHEN o.next = 'skipped' THEN coalesce(
-                                 nullif(o.error ->> 'message', 'upstream_failed'), 'skipped')
-                        END,
-               losses = t.losses + (o.state = 'lost')::int,
-               claim_id = CASE WHEN o.next IN ('retrying', 'waiting') THEN NULL ELSE t.claim_id END,
-               deadline_at = NULL,
-               due_at = CASE WHEN o.next IN ('retrying', 'waiting')
-                             THEN v_now + make_interval(secs => coalesce(o.delay, 0)) END,
-               finished_at = CASE WHEN o.next IN ('retrying', 'waiting') THEN NULL ELSE v_now END
-          FROM o
-         WHERE t.run_id = p_run AND t.task_no = o.no
-        RETURNING t.task_no
-    ), n AS (
-        SELECT o.*, jsonb_strip_nulls(jsonb_build_object(
-                   'error', o.error - 'traceback',
-                   'reason', CASE WHEN o.state = 'lost' THEN 'worker_lost'
-                                  WHEN o.next = 'skipped' THEN o.error ->> 'message' END,
-                   'delay_s', CASE WHEN o.next IN ('retrying', 'waiting') THEN o.delay END,
-                   'duration_ms', round(extract(epoch FROM v_now - o.started_at) * 1000))) AS data,
-               v_seq + row_number() OVER (ORDER BY o.ord) AS seq
-          FROM o
-    ), e AS (
-        INSERT INTO events (run_id, seq, tenant_id, kind, node_id, map_index, state, attempt, data,
-                            at)
-        SELECT p_run, n.seq, v_run.tenant_id, 'task', n.node_id, n.map_index, n.next, n.attempt,
-               n.data, v_now
-          FROM n
-    )
-    SELECT coalesce(array_agg(n.no), '{}'),
-           coalesce(array_agg(n.no) FILTER (WHERE n.next NOT IN ('retrying', 'waiting')), '{}'),
-           count(*) FILTER (WHERE n.next IN ('failed', 'timed_out')),
-           coalesce(bool_or(n.next IN ('retrying', 'waiting')), false),
-           coalesce(jsonb_agg(jsonb_build_array(n.seq, 'task', n.node_id, n.map_index, n.next,
-                                                n.attempt, n.data) ORDER BY n.seq), '[]')
-      INTO v_accepted, v_settled, v_failed, v_timer, v_events
-      FROM n;
-    v_seq := v_seq + cardinality(v_accepted);
+    v_few := cardinality(p_task) <= 4 AND p_state <@ ARRAY['succeeded'];
+    IF v_few THEN
+        -- The common case, row by row: to start the large statement below costs more.
+        v_accepted := '{}';
+        FOR i IN 1 .. cardinality(p_task) LOOP
+            UPDATE tasks
+               SET state = 'succeeded', output = p_output[i], error = p_error[i], reason = NULL,
+                   resumed = NULL, deadline_at = NULL, finished_at = v_now
+             WHERE run_id = p_run AND task_no = p_task[i] AND state = 'running'
+               AND attempt = p_attempt[i] AND claim_id = p_claim
+            RETURNING node_id, map_index, started_at, dependants, handles INTO v_task;
+            CONTINUE WHEN NOT FOUND;
+            v_seq := v_seq + 1;
+            v_accepted := v_accepted || p_task[i];
+            v_dependants := v_dependants || v_task.dependants;
+            v_few := v_few AND v_task.handles IS NULL;
+            v_data := jsonb_build_object(
+                'duration_ms', round(extract(epoch FROM v_now - v_task.started_at) * 1000));
+            INSERT INTO events (run_id, seq, tenant_id, kind, node_id, map_index, state, attempt,
+                                data, at)
+            VALUES (p_run, v_seq, v_run.tenant_id, 'task', v_task.node_id, v_task.map_index, 'succeeded',
+                    p_attempt[i], v_data, v_now);
+            v_events := v_events || jsonb_build_array(jsonb_build_array(
+                v_seq, 'task', v_task.node_id, v_task.map_index, 'succeeded', p_attempt[i], v_data));
+        END LOOP;
+        v_settled := v_accepted;
+        v_failed := 0;
+        v_timer := false;
+    ELSE
+        WITH o AS (
+            SELECT o.*, t.node_id, t.map_index, t.started_at, t.queued_at, t.worker_id, t.pid,
+                   CASE WHEN o.state IN ('retrying', 'waiting', 'lost') AND v_run.state = 'cancelling'
+                        THEN 'cancelled'
+                        WHEN o.state = 'lost' AND t.losses < t.max_losses THEN 'retrying'
+                        WHEN o.state = 'lost' THEN 'failed'
+                        ELSE o.state END AS next
+              FROM unnest(p_task, p_attempt, p_state, p_output, p_error, p_delay)
+                   WITH ORDINALITY AS o (no, attempt, state, output, error, delay, ord)
+              JOIN tasks t ON t.run_id = p_run AND t.task_no = o.no
+             WHERE t.state = 'running' AND t.attempt = o.attempt AND t.claim_id = p_claim
+        ), past AS (
+            INSERT INTO attempts (run_id, task_no, attempt, tenant_id, state, claim_id, worker_id, pid,
+                                  queued_at, started_at, finished_at, error)
+            SELECT p_run, o.no, o.attempt, v_run.tenant_id,
+                   CASE WHEN o.state = 'lost' THEN 'lost'
+                        WHEN o.error ->> 'code' = 'timeout' THEN 'timed_out' ELSE 'failed' END,
+                   p_claim, o.worker_id, o.pid, o.queued_at, o.started_at, v_now, o.error
+              FROM o WHERE o.next = 'retrying' OR (o.state = 'lost' AND o.next = 'failed')
+        ), u AS (
+            UPDATE tasks t
+               SET state = o.next,
+                   output = CASE WHEN o.next = 'succeeded' THEN o.output END,
+                   resumed = CASE WHEN o.next = 'waiting' THEN coalesce(o.output, '{}') END,
+                   error = o.error,
+                   reason = CASE WHEN o.state = 'lost' THEN 'worker_lost'
+                                 -- A handler's own word must not read as the record's.
+                                 WHEN o.next = 'skipped' THEN coalesce(
+                                     nullif(o.error ->> 'message', 'upstream_failed'), 'skipped')
+                            END,
+                   losses = t.losses + (o.state = 'lost')::int,
+                   claim_id = CASE WHEN o.next IN ('retrying', 'waiting') THEN NULL ELSE t.claim_id END,
+                   deadline_at = NULL,
+                   due_at = CASE WHEN o.next IN ('retrying', 'waiting')
+                                 THEN v_now + make_interval(secs => coalesce(o.delay, 0)) END,
+                   finished_at = CASE WHEN o.next IN ('retrying', 'waiting') THEN NULL ELSE v_now END
+              FROM o
+             WHERE t.run_id = p_run AND t.task_no = o.no
+            RETURNING t.task_no
+        ), n AS (
+            SELECT o.*, jsonb_strip_nulls(jsonb_build_object(
+                       'error', o.error - 'traceback',
+                       'reason', CASE WHEN o.state = 'lost' THEN 'worker_lost'
+                                      WHEN o.next = 'skipped' THEN o.error ->> 'message' END,
+                       'delay_s', CASE WHEN o.next IN ('retrying', 'waiting') THEN o.delay END,
+                       'duration_ms', round(extract(epoch FROM v_now - o.started_at) * 1000))) AS data,
+                   v_seq + row_number() OVER (ORDER BY o.ord) AS seq
+              FROM o
+        ), e AS (
+            INSERT INTO events (run_id, seq, tenant_id, kind, node_id, map_index, state, attempt, data,
+                                at)
+            SELECT p_run, n.seq, v_run.tenant_id, 'task', n.node_id, n.map_index, n.next, n.attempt,
+                   n.data, v_now
+              FROM n
+        )
+        SELECT coalesce(array_agg(n.no), '{}'),
+               coalesce(array_agg(n.no) FILTER (WHERE n.next NOT IN ('retrying', 'waiting')), '{}'),
+               count(*) FILTER (WHERE n.next IN ('failed', 'timed_out')),
+               coalesce(bool_or(n.next IN ('retrying', 'waiting')), false),
+               coalesce(jsonb_agg(jsonb_build_array(n.seq, 'task', n.node_id, n.map_index, n.next,
+                                                    n.attempt, n.data) ORDER BY n.seq), '[]')
+          INTO v_accepted, v_settled, v_failed, v_timer, v_events
+          FROM n;
+        v_seq := v_seq + cardinality(v_accepted);
+    END IF;
     v_ended := cardinality(v_settled);
 
     IF v_ended > 0 THEN
-        v_spread := zq_spread_v1(p_run, v_run.tenant_id, v_settled, v_seq, v_now, p_claim,
-                                 p_worker, p_pid, p_queues, v_take, v_room);
+        IF v_few AND (cardinality(v_dependants) <= 1 OR cardinality(v_dependants) <= 8
+                      AND v_room >= 8 AND (v_take = 0 OR v_take >= 8)) THEN
+            v_spread := zq_spread_few_v1(p_run, v_run.tenant_id, v_dependants, v_seq, v_now, p_claim,
+                                         p_worker, p_pid, p_queues, v_take, v_room);
+        ELSE
+            v_spread := zq_spread_v1(p_run, v_run.tenant_id, v_settled, v_seq, v_now, p_claim,
+                                     p_worker, p_pid, p_queues, v_take, v_room);
+        END IF;
         v_seq := (v_spread -> 'seq')::bigint;
         v_events := v_events || (v_spread -> 'events');
         v_ended := v_ended + jsonb_array_length(v_spread -> 'skipped');

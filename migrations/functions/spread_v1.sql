@@ -47,15 +47,7 @@ BEGIN
              WHERE d.state = 'pending'
         ), g AS (
             SELECT q.*, q.waits = 0 AS decided,
-                   q.waits = 0 AND CASE q.rule
-                       WHEN 'all_success' THEN q.failed = 0 AND q.skipped = 0
-                       WHEN 'all_done' THEN true
-                       WHEN 'all_failed' THEN q.failed = q.upstreams
-                       WHEN 'none_failed' THEN q.failed = 0
-                       WHEN 'none_failed_min_one_success'
-                           THEN q.failed = 0 AND q.skipped < q.upstreams
-                       WHEN 'none_skipped' THEN q.skipped = 0
-                   END AS go
+                   q.waits = 0 AND zq_goes_v1(q.rule, q.upstreams, q.failed, q.skipped) AS go
               FROM q
         ), h AS (
             SELECT g.*, g.go AND g.queue = ANY (p_queues) AND v_take >= row_number()

@@ -10,7 +10,32 @@ DECLARE
     v_n int;
     v_claimed jsonb;
     v_events jsonb;
+    v_task record;
 BEGIN
+    IF cardinality(p_task) = 1 THEN
+        -- The common case: to start the large statement below costs more than these two.
+        UPDATE tasks
+           SET state = 'running', claim_id = p_claim, worker_id = p_worker, pid = p_pid,
+               started_at = coalesce(started_at, p_now), error = NULL, due_at = NULL,
+               deadline_at = p_now + make_interval(secs => timeout_s)
+         WHERE run_id = p_run AND task_no = p_task[1] AND attempt = p_attempt[1]
+           AND state = 'queued'
+        RETURNING task_no, attempt, node_id, map_index, losses, resumed, started_at INTO v_task;
+        IF NOT FOUND THEN
+            RETURN jsonb_build_object('seq', p_seq, 'claimed', '[]'::jsonb, 'events', '[]'::jsonb);
+        END IF;
+        INSERT INTO events (run_id, seq, tenant_id, kind, node_id, map_index, state, attempt, at)
+        VALUES (p_run, p_seq + 1, p_tenant, 'task', v_task.node_id, v_task.map_index, 'running',
+                v_task.attempt, p_now);
+        RETURN jsonb_build_object(
+            'seq', p_seq + 1,
+            'claimed', jsonb_build_array(jsonb_build_array(
+                v_task.task_no, v_task.attempt, v_task.losses, v_task.resumed,
+                extract(epoch FROM v_task.started_at))),
+            'events', jsonb_build_array(jsonb_build_array(
+                p_seq + 1, 'task', v_task.node_id, v_task.map_index, 'running', v_task.attempt,
+                NULL)));
+    END IF;
     WITH c AS (
         UPDATE tasks t
            SET state = 'running', claim_id = p_claim, worker_id = p_worker, pid = p_pid,

@@ -20,7 +20,9 @@ TABLES = Path(__file__).with_suffix(".sql")
 #: revision, and the old one goes a release later, so that old and new workers run side by side.
 ORDER = (
     "end_run_v1",
+    "goes_v1",
     "spread_v1",
+    "spread_few_v1",
     "start_v1",
     "take_v1",
     "claim_v1",
