@@ -13,7 +13,7 @@ PYTEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help install demo up test attack check format lint types imports fresh
+.PHONY: help install demo up test attack audit bench check format lint types imports fresh
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,13 @@ test: $(STAMP) ## the whole test suite
 
 attack: $(STAMP) ## Schemathesis on a living installation, and hostile requests; ARGS=minutes, default 5
 	ZQ_ATTACK_MINUTES=$(or $(ARGS),5) $(BIN)/pytest tests/attack tests/api/test_bad_input.py \
-		tests/integration/test_web_server.py
+		$$($(BIN)/python -m tests.attack.rows)
+
+audit: $(STAMP) ## known holes of the pinned packages, where the service of advisories is reachable
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
+bench: $(STAMP) ## this engine beside raw Celery, in turns; ARGS=--quick ends within 90 s
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 check: lint types imports test ## what CI runs: format, lint, types, imports, tests
 

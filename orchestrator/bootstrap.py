@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.artifacts import FolderArtifacts
+from orchestrator.adapters.aside import Aside
 from orchestrator.adapters.celery_app import make_celery
 from orchestrator.adapters.celery_dispatch import CeleryDispatcher
 from orchestrator.adapters.embedded import running
+from orchestrator.adapters.memory.quotas import MemorySockets
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.redis_channel import RedisChannel
+from orchestrator.adapters.redis_sockets import RedisSockets
+from orchestrator.adapters.secret_box import AesSecretBox
 from orchestrator.errors import SettingsError
+from orchestrator.models.quota import Quota
+from orchestrator.models.secret import ENVIRONMENT
+from orchestrator.models.secret_keys import SecretKeys
 from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Channel, Observer
+from orchestrator.ports.quotas import SocketLeases
 from orchestrator.ports.runtime import Artifacts, Clock
+from orchestrator.ports.secrets import SecretBackend
 from orchestrator.ports.store import Store
 from orchestrator.services.announcing import Pace
+from orchestrator.services.auditing import Auditing
+from orchestrator.services.counted_artifacts import CountedArtifacts
 from orchestrator.services.explaining import Explaining
+from orchestrator.services.quotas import Quotas
+from orchestrator.services.secrets import SealedSecrets, Secrets
 from orchestrator.services.steering import Steering
 from orchestrator.services.upkeep import Upkeep
+from orchestrator.services.variables import Variables
 from orchestrator.services.workflow_engine import WorkflowEngine
 from orchestrator.services.workflows import Workflows
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from orchestrator.services.access.facade import Access
 
 
 class SystemClock:
@@ -49,14 +69,29 @@ class Core:
     artifacts: Artifacts
     clock: Clock
     engine: WorkflowEngine
+    quotas: Quotas
+    sockets: SocketLeases
     workflows: Workflows
     steering: Steering
     explaining: Explaining
     upkeep: Upkeep
+    #: Sends within so many seconds what is gathered; for a process that is about to end.
+    flush: Callable[[float], None]
+    auditing: Auditing
+    secrets: Secrets
+    variables: Variables
+    #: Gives `access`; made by the first who asks, since workers and schedulers never do.
+    enter: Callable[[], Access]
+
+    @property
+    def access(self) -> Access:
+        """Who may come in."""
+        return self.enter()
 
 
 def resolve(settings: Settings) -> Settings:
-    """Fill in the URLs of this machine's running embedded servers where none are given.
+    """Fill in the URLs of this machine's running embedded servers where none are given, and with
+    them the secret key of their home.
 
     SettingsError when they are neither given nor running.
     """
@@ -68,6 +103,10 @@ def resolve(settings: Settings) -> Settings:
             f"no ZQ_DATABASE__URL and ZQ_REDIS__URL, and no embedded servers run in"
             f" {settings.home}: start them with `zq up`, or set both"
         )
+    kept = settings.home / "secret.key"
+    if not settings.auth.secret_key and kept.is_file():
+        auth = changed(settings.auth, secret_key=kept.read_text(encoding="utf-8").strip())
+        settings = changed(settings, auth=auth)
     return settings.with_urls(found.database_url, found.redis_url)
 
 
@@ -91,39 +130,178 @@ def artifacts(settings: Settings) -> Artifacts:
     return FolderArtifacts(settings.artifacts_dir, largest=largest)
 
 
+def channel_keys(settings: Settings) -> list[bytes]:
+    """Return what events on channels are signed with. SettingsError without a secret key."""
+    keys = SecretKeys(settings.auth.secret_key, settings.auth.secret_keys_old)
+    return [each.key for each in keys.derive("channel")]
+
+
+def socket_leases(settings: Settings) -> SocketLeases:
+    """Return the counter of open sockets: in Redis, or in memory where there is none."""
+    if not settings.redis.url:
+        return MemorySockets()
+    redis = settings.redis
+    return RedisSockets(redis.url, prefix=redis.prefix, timeout_s=redis.timeout_s)
+
+
+def rate_windows(settings: Settings, *, strict: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """Return where requests are counted, as the package `limits` takes it: a URI and its options.
+
+    Requests of the `strict` classes are counted by the process itself while Redis is away.
+    """
+    if not settings.redis.url:
+        return "memory://", {}
+    # Only here: it is of no use to workers, and not small.
+    from orchestrator.adapters.redis_limiter import SCHEME
+
+    redis = settings.redis
+    return f"{SCHEME}://", {
+        "url": redis.url, "prefix": redis.prefix, "timeout_s": redis.timeout_s,
+        "processes": settings.web.processes, "strict": strict,
+    }  # fmt: skip
+
+
+def secrets(settings: Settings, store: Store, quotas: Quotas) -> Secrets:
+    """Return the secrets of an installation, wherever they are kept; SettingsError."""
+    given = [key for key in map(str.strip, settings.secrets.keys.split(",")) if key]
+    if short := sum(len(key) < 32 for key in given):
+        raise SettingsError(f"ZQ_SECRETS__KEYS: {short} of them shorter than 32 characters")
+    auth = settings.auth
+    former = [key for key in map(str.strip, auth.secret_keys_old.split(",")) if key]
+    own = [auth.secret_key] if auth.secret_key else []
+    sealed = SealedSecrets(
+        store.secrets, AesSecretBox([*given, *own, *former]), quotas.admit_secret
+    )
+    if settings.secrets.backend == "database":
+        return Secrets(sealed, writable=sealed, sealed=sealed)
+    return Secrets(_outside(settings), writable=None, sealed=sealed)
+
+
+def variables(settings: Settings, store: Store) -> Variables:
+    """Return the variables of an installation; SettingsError for what can be no environment."""
+    if settings.environment and not ENVIRONMENT.match(settings.environment):
+        raise SettingsError("ZQ_ENVIRONMENT holds at most 32 of a-z 0-9 _ -")
+    return Variables(store.variables, settings.environment)
+
+
+def _outside(settings: Settings) -> SecretBackend:
+    # Only here: Vault's client is a large import.
+    from orchestrator.adapters.secret_backends import (
+        EnvironmentSecrets,
+        FileSecrets,
+        VaultSecrets,
+    )
+
+    chosen = settings.secrets
+    match chosen.backend:
+        case "env":
+            return EnvironmentSecrets(chosen.env_prefix)
+        case "files" if chosen.dir:
+            return FileSecrets(Path(chosen.dir))
+        case "vault" if chosen.vault_url:
+            return VaultSecrets(
+                chosen.vault_url, mount=chosen.vault_mount, path=chosen.vault_path,
+                token=chosen.vault_token, token_path=chosen.vault_token_path,
+                namespace=chosen.vault_namespace, ca=chosen.vault_ca,
+            )  # fmt: skip
+        case "files" | "vault":
+            missing = "DIR" if chosen.backend == "files" else "VAULT_URL"
+            raise SettingsError(
+                f"ZQ_SECRETS__BACKEND is {chosen.backend}: set ZQ_SECRETS__{missing} too"
+            )
+    raise SettingsError(
+        f"ZQ_SECRETS__BACKEND is {chosen.backend!r}; it is database, env, files or vault"
+    )
+
+
+@contextmanager
+def secrets_beside(settings: Settings) -> Iterator[Secrets]:
+    """Open the secrets of all tenants beside the database: nothing else needs to run."""
+    settings = resolve(settings)
+    store = PostgresStore(settings.database.url, pool_size=1)
+    try:
+        yield secrets(settings, store, Quotas(store, {}, SystemClock()))
+    finally:
+        store.close()
+
+
+def _access(settings: Settings, store: Store, clock: Clock, replace: Mapping[str, Any]) -> Access:
+    # Only here: passwords and tokens come with large libraries.
+    from orchestrator.bootstrap_access import access
+
+    return access(settings, store, clock, replace)
+
+
+@contextmanager
+def access_beside(settings: Settings) -> Iterator[Access]:
+    """Open who may come in beside the database, as the API has it: no API needs to run."""
+    core = build(settings, pool_size=1, role="zq_api")
+    try:
+        yield core.access
+    finally:
+        core.store.close()
+
+
+@contextmanager
+def audit_log(url: str) -> Iterator[Auditing]:
+    """Open the audit log of all tenants beside the database: nothing else needs to run."""
+    store = PostgresStore(url, pool_size=1)
+    try:
+        yield Auditing(store.audit)
+    finally:
+        store.close()
+
+
 def build(
     settings: Settings,
     *,
     pool_size: int | None = None,
     observers: Sequence[Observer] = (),
+    role: str = "zq_engine",
     **replace: Any,
 ) -> Core:
-    """Wire a process. `replace` takes ready-made parts by their name in `Core` (tests do)."""
+    """Wire a process. `replace` takes ready-made parts by their name in `Core` (tests do).
+
+    `role` is what Postgres takes it for: with `zq_api` a thread sees the rows of the tenant on
+    whose behalf it acts, and none while it acts on nobody's; see `docs/tenants.md`.
+    """
     clock = replace.get("clock") or SystemClock()
     settings = settings if "store" in replace else resolve(settings)
+    # Every process needs one sooner or later: it must not turn out in the middle of a run.
+    SecretKeys(settings.auth.secret_key, settings.auth.secret_keys_old)
     database = settings.database
     store = replace.get("store") or PostgresStore(
         database.url,
         pool_size=pool_size or database.pool_size,
         statement_timeout_s=database.statement_timeout_s,
         connect_timeout_s=database.connect_timeout_s,
+        role=role,
     )
     channel = replace.get("channel") or RedisChannel(
-        settings.redis.url, prefix=settings.redis.prefix, timeout_s=settings.redis.timeout_s
+        settings.redis.url,
+        prefix=settings.redis.prefix,
+        timeout_s=settings.redis.timeout_s,
+        keys=channel_keys(settings),
     )
     dispatcher = replace.get("dispatcher") or CeleryDispatcher(
         replace.get("celery") or make_celery(settings)
     )
+    aside = None
+    if settings.broker.linger_s and not replace.keys() & {"channel", "dispatcher"}:
+        aside = Aside(dispatcher, channel, linger_s=settings.broker.linger_s)
+    defaults = {name: getattr(settings.quotas, name) for name in Quota}
+    quotas = Quotas(store, defaults, clock)
     engine = WorkflowEngine(
         store,
-        dispatcher,
-        (channel, *observers),
+        aside or dispatcher,
+        (aside or channel, *observers),
         clock,
         window=settings.broker.window,
         input_bytes=settings.limits.input_bytes,
         pace=Pace(settings.worker.together),
+        quotas=quotas,
     )
-    kept = replace.get("artifacts") or artifacts(settings)
+    kept = CountedArtifacts(replace.get("artifacts") or artifacts(settings), store.reads, quotas)
     return Core(
         settings=settings,
         store=store,
@@ -132,9 +310,16 @@ def build(
         artifacts=kept,
         clock=clock,
         engine=engine,
-        workflows=Workflows(store, clock),
+        quotas=quotas,
+        sockets=replace.get("sockets") or socket_leases(settings),
+        workflows=Workflows(store, clock, quotas),
         steering=Steering(store, engine, clock),
         explaining=Explaining(store, engine),
+        flush=aside.flush if aside else lambda _: None,
+        auditing=Auditing(store.audit),
+        secrets=secrets(settings, store, quotas),
+        variables=variables(settings, store),
+        enter=cache(lambda: _access(settings, store, clock, replace)),
         upkeep=Upkeep(
             store,
             engine,

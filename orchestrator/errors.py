@@ -72,6 +72,36 @@ class Unauthorized(ZQError):
     code = "unauthorized"
 
 
+class Forbidden(ZQError):
+    """Whoever asks may not do this."""
+
+    code = "forbidden"
+
+
+class LastOwner(Conflict):
+    """A tenant keeps at least one active owner; make another one first."""
+
+    code = "last_owner"
+
+
+class TooManyAttempts(ZQError):
+    """Too many attempts; wait before the next one. `retry_after_s` in `extra` says how long."""
+
+    code = "too_many_attempts"
+
+
+class RateLimited(ZQError):
+    """Too many requests; wait before the next one. `retry_after_s` in `extra` says how long."""
+
+    code = "rate_limited"
+
+
+class QuotaExceeded(ZQError):
+    """The tenant uses as much as it may. `retry_after_s` in `extra` says when to try again."""
+
+    code = "quota_exceeded"
+
+
 class BadRequest(ZQError):
     """The request could not be read."""
 
@@ -134,6 +164,18 @@ class EmbeddedUnavailable(ServiceUnavailable):
     code = "embedded_unavailable"
 
 
+class SecretsUnavailable(ServiceUnavailable):
+    """The place where secrets are kept is not reachable just now."""
+
+    code = "secrets_unavailable"
+
+
+class SecretUnreadable(ZQError):
+    """A secret is there but cannot be opened; set it again."""
+
+    code = "secret_unreadable"
+
+
 class HandlerError(ZQError):
     """A node's work failed; `code` of the instance says how, and retry rules look at it."""
 
@@ -141,6 +183,12 @@ class HandlerError(ZQError):
         super().__init__(detail)
         self.error_code = error_code
         self.retryable = retryable
+
+
+class EgressBlocked(ZQError):
+    """The address is not public, and ZQ_EGRESS__ALLOW does not name it."""
+
+    code = "egress_blocked"
 
 
 class ClaimLost(ZQError):

@@ -20,7 +20,10 @@ from orchestrator.errors import SettingsError
 
 def knob(default: Any, doc: str, *, secret: bool = False, low: float | None = None) -> Any:
     """Declare a setting: its default, one line with the unit, and whether to hide its value."""
-    return field(default=default, metadata={"doc": doc, "secret": secret, "low": low})
+    # A secret stays out of tracebacks and logs too.
+    return field(
+        default=default, repr=not secret, metadata={"doc": doc, "secret": secret, "low": low}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,9 @@ class Broker:
     window: int = knob(
         1000, "most announcements per queue in Redis; the rest waits in Postgres", low=1
     )
+    linger_s: float = knob(
+        0.003, "seconds for which bells and chord parts are gathered; 0: sent at once", low=0
+    )
     flower_events: bool = knob(True, "workers send Celery events, as Flower needs")
 
 
@@ -51,6 +57,37 @@ class Broker:
 class Auth:
     admin_key: str = knob(
         "", "the admin API key; empty: made and kept in the home folder", secret=True
+    )
+    secret_key: str = knob(
+        "",
+        "signs tokens and seals secrets, 32 or more random bytes, the same for all processes;"
+        " empty: made and kept in the home folder, with embedded servers only",
+        secret=True,
+    )
+    secret_keys_old: str = knob(
+        "", "comma-separated former secret keys, still good for what they signed", secret=True
+    )
+    access_s: float = knob(600.0, "seconds an access token is good for", low=30)
+    refresh_s: float = knob(2_592_000.0, "longest life of a session, seconds", low=60)
+    session_idle_s: float = knob(
+        604_800.0, "seconds a session lives without being refreshed", low=60
+    )
+    lockout_attempts: int = knob(
+        10, "failed sign-ins of one account within the window until it is locked", low=1
+    )
+    lockout_address_attempts: int = knob(
+        50, "failed sign-ins from one address within the window until it is locked", low=1
+    )
+    lockout_s: float = knob(900.0, "that window, and how long a lock lasts, seconds", low=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oidc:
+    providers: str = knob(
+        "", "JSON list of providers that people sign in at, see docs/sign-in.md", secret=True
+    )
+    public_url: str = knob(
+        "", "where browsers reach the API, as https://zq.example.org; empty: as each request says"
     )
 
 
@@ -63,11 +100,17 @@ class Web:
     sockets: int = knob(64, "sockets each process holds; the next one gets 503", low=1)
     max_body_bytes: int = knob(8 * 1024 * 1024, "largest request body, bytes", low=1024)
     origins: str = knob("", "comma-separated origins that browsers may call from")
+    trusted_proxies: str = knob(
+        "", "comma-separated networks of proxies whose X-Forwarded-For and -Proto are believed"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    slots: int = knob(2, "pool children, each runs one task at a time", low=1)
+    slots: int = knob(2, "tasks at a time: pool children, or threads", low=1)
+    pool: str = knob(
+        "prefork", "prefork: a child process a slot; threads: one process, for nodes that wait"
+    )
     queues: str = knob("default", "comma-separated queues to consume")
     modules: str = knob("", "comma-separated modules that register python functions")
     beat_s: float = knob(3.0, "seconds between signs of life", low=0.2)
@@ -91,6 +134,25 @@ class Limits:
     artifact_bytes: int = knob(16_777_216, "largest artifact or stored output", low=1024)
     log_line_bytes: int = knob(16_384, "longest log line, bytes; the rest is cut", low=64)
     input_bytes: int = knob(1_048_576, "largest input of a run, bytes", low=1024)
+    reads: str = knob("6000/minute", "requests that read, of each user or key; 0: no limit")
+    writes: str = knob("1200/minute", "requests that change something, of each user or key")
+    starts: str = knob("6000/minute", "requests that start runs, of each user or key")
+    sockets: str = knob("600/minute", "sockets opened, of each user or key")
+    sign_in: str = knob("30/minute", "sign-ins and refreshes, of each address")
+    anonymous: str = knob("600/minute", "requests without a valid credential, of each address")
+    admin_factor: int = knob(100, "how many times as much the admin key may do", low=1)
+    sockets_each: int = knob(100, "open sockets of each user or key; 0: no limit", low=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    runs_per_minute: int = knob(0, "runs a tenant may start in a minute; 0: no limit", low=0)
+    concurrent_tasks: int = knob(0, "queued and running tasks of a tenant; 0: no limit", low=0)
+    storage_bytes: int = knob(0, "bytes of a tenant's artifacts; 0: no limit", low=0)
+    sockets: int = knob(0, "open sockets of a tenant; 0: no limit", low=0)
+    schedules: int = knob(0, "schedules of a tenant; 0: no limit", low=0)
+    workflows: int = knob(0, "workflows of a tenant that are not archived; 0: no limit", low=0)
+    secrets: int = knob(0, "secrets of a tenant; 0: no limit", low=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,20 +170,64 @@ class Upkeep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    allow: str = knob(
+        "",
+        "comma-separated addresses, networks and hosts, each with :port if wanted, that are not"
+        " public and may be called all the same",
+    )
+    proxy: str = knob("", "HTTP proxy that all outgoing requests go through", secret=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    backend: str = knob("database", "where secrets are kept: database, env, files or vault")
+    keys: str = knob(
+        "",
+        "comma-separated master keys of 32 or more characters, the newest first; empty: one derived"
+        " from ZQ_AUTH__SECRET_KEY, which always opens what it has sealed",
+        secret=True,
+    )
+    env_prefix: str = knob("ZQ_SECRET_VALUE_", "env: how the names of variables begin")
+    dir: str = knob("", "files: the folder with a file for each secret")
+    vault_url: str = knob("", "vault: its address, such as https://vault.example.org:8200")
+    vault_mount: str = knob("secret", "vault: where the KV engine, version 2, is mounted")
+    vault_path: str = knob("zq", "vault: the path in the engine, above a folder for each tenant")
+    vault_token: str = knob("", "vault: the token", secret=True)
+    vault_token_path: str = knob("", "vault: a file with the token, read at each look-up")
+    vault_namespace: str = knob("", "vault: the namespace, where there are any")
+    vault_ca: str = knob("", "vault: a file with the certificate authority of its address")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    allow_open_servers: bool = knob(
+        False, "start although Postgres or Redis has a public address and no password"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All sections. Build it with `load()`; tests use `replace`."""
 
     home: Path = Path(".zq")
     log_level: str = "INFO"
+    #: Whose own variables win over those of all environments.
+    environment: str = ""
     database: Database = Database()
     redis: Redis = Redis()
     broker: Broker = Broker()
     auth: Auth = Auth()
+    oidc: Oidc = Oidc()
     web: Web = Web()
     worker: Worker = Worker()
     limits: Limits = Limits()
+    quotas: Quotas = Quotas()
     artifacts: Artifacts = Artifacts()
     upkeep: Upkeep = Upkeep()
+    egress: Egress = Egress()
+    start: Start = Start()
+    secrets: Secrets = Secrets()
     #: Where each value that is not a default came from, by ZQ_ name.
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -147,7 +253,9 @@ class Settings:
 
 
 SECTIONS: dict[str, Any] = {
-    f.name: f.default for f in fields(Settings) if f.name not in {"home", "log_level", "origins"}
+    f.name: f.default
+    for f in fields(Settings)
+    if f.name not in {"home", "log_level", "environment", "origins"}
 }
 
 
@@ -156,6 +264,7 @@ def names() -> dict[str, tuple[str, Any]]:
     known: dict[str, tuple[str, Any]] = {
         "ZQ_HOME": ("folder of everything embedded", ".zq"),
         "ZQ_LOG_LEVEL": ("DEBUG, INFO, WARNING or ERROR", "INFO"),
+        "ZQ_ENVIRONMENT": ("whose variables hold here, such as staging; empty: those of all", ""),
     }
     for section, default in SECTIONS.items():
         for f in fields(default):
@@ -186,7 +295,7 @@ def load() -> Settings:
 
 
 def _plain() -> dict[str, str]:
-    return {"home": ".zq", "log_level": "INFO"}
+    return {"home": ".zq", "log_level": "INFO", "environment": ""}
 
 
 def _one(env: FileAwareEnv, name: str, default: Any, low: float | None) -> Any:
@@ -202,9 +311,22 @@ def _one(env: FileAwareEnv, name: str, default: Any, low: float | None) -> Any:
 
 
 def _refuse_unknown(known: Mapping[str, object]) -> None:
+    values = _secret_values(known)
     for name in os.environ:
         if not name.startswith("ZQ_") or name.removesuffix("_FILE") in known:
+            continue
+        if values and name.startswith(values):
             continue
         near = difflib.get_close_matches(name.removesuffix("_FILE"), known, 1)
         hint = f"; did you mean {near[0]}?" if near else "; `zq config show` lists them"
         raise SettingsError(f"unknown setting {name}{hint}")
+
+
+def _secret_values(known: Mapping[str, object]) -> str:
+    """Return how variables begin that are secrets, not settings; empty where none are."""
+    if os.environ.get("ZQ_SECRETS__BACKEND", "").strip() != "env":
+        return ""
+    prefix = os.environ.get("ZQ_SECRETS__ENV_PREFIX", "").strip() or Secrets().env_prefix
+    if any(name.startswith(prefix) for name in known):
+        raise SettingsError(f"ZQ_SECRETS__ENV_PREFIX {prefix} is how settings begin; take another")
+    return prefix

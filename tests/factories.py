@@ -8,12 +8,23 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from argon2 import PasswordHasher
+from argon2.profiles import CHEAPEST
+
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
 from orchestrator.models.run import Trigger
 from orchestrator.models.saved import SavedWorkflow, WorkflowStatus
 from orchestrator.ports.store import Beat, Moved, NewRun, Store
+from orchestrator.services.access.passwords import Passwords
 
 PlanJson = dict[str, Any]
+#: What every installation of the tests signs and seals with.
+SECRET_KEY = "7d0b6f3e9ac1452d8e07f6b1c3a95428d1e6f0937bc4a25a"
+
+
+def quick_passwords() -> Passwords:
+    """Return passwords whose hashes cost next to nothing."""
+    return Passwords(PasswordHasher.from_parameters(CHEAPEST), waiting=64)
 
 
 def new_id() -> UUID:

@@ -16,19 +16,48 @@ from web import (
     errors,
     guard,
     headers,
+    limits,
     log_stream,
     metrics,
     openapi,
+    own_context,
+    proxies,
     sockets,
     stream,
 )
-from web.api import bulk, exchange, explaining, health, logs, nodes, runs, versions, workflows
+from web.api import (
+    api_keys,
+    audit,
+    auth,
+    bulk,
+    exchange,
+    explaining,
+    grants,
+    health,
+    logs,
+    nodes,
+    oauth,
+    quotas,
+    roles,
+    runs,
+    secrets,
+    tenants,
+    users,
+    variables,
+    versions,
+    workflows,
+)
 from web.context import Shared, keep
 from web.json_provider import OrjsonProvider
 from web.socket_line import SERVER_OPTIONS
 
 #: Modules that add routes to a blueprint of another one, and are imported for that.
 _ADDING = (log_stream, stream, bulk, exchange, versions)
+#: In the order in which the API's document shows them.
+_PARTS = (
+    workflows, runs, explaining, nodes, logs, auth, oauth, users, api_keys, roles, grants, tenants,
+    secrets, variables, quotas, audit,
+)  # fmt: skip
 #: Which routes an application has: all, or only sockets, health and metrics.
 Only = Literal["all", "sockets"]
 
@@ -48,12 +77,15 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     headers.install(app)
     errors.install(app)
-    run_started, watching = metrics.install(app)
+    run_started, watching, limited = metrics.install(app)
     compression.install(app)
     deprecation.install(app)
     origins = cors.read(web.origins)
     cors.install(app, origins)
+    believed = proxies.Forwarded(app.wsgi_app, proxies.read(web.trusted_proxies))
+    app.wsgi_app = own_context.OwnContext(believed)  # type: ignore[method-assign]
     guard.install(app, admin_key=core.settings.auth.admin_key, origins=origins)
+    limits.install(app, core, limited)
     headers.refuse_nul(app)
     openapi.refuse_unknown_query(app)
     keep(
@@ -73,7 +105,7 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
         return app
     api = openapi.make_api(app)
     api.register_blueprint(health.routes)
-    for part in (workflows, runs, explaining, nodes, logs):
+    for part in _PARTS:
         api.register_blueprint(part.routes, url_prefix="/api/v1")
     app.register_blueprint(docs_page.routes)
     openapi.describe_others(app, api)

@@ -8,19 +8,12 @@ from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID
 
-from flask import current_app, g
+from flask import current_app, g, request
 
 from orchestrator.bootstrap import Core
+from orchestrator.models.access import Principal
 
 _KEY = "zq"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """Who acts. `tenant_id` comes from the credential and from nowhere else."""
-
-    name: str
-    tenant_id: UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +51,11 @@ def core() -> Core:
 def principal() -> Principal:
     """Return who asks. The guard has set it before any route that is not public."""
     return cast("Principal", g.principal)
+
+
+def address() -> str:
+    """Return the caller's address, past the proxies that are trusted."""
+    return request.remote_addr or ""
 
 
 def tenant_id() -> UUID:

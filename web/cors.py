@@ -14,7 +14,7 @@ from orchestrator.errors import SettingsError
 _SENDS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id"
 _READS = (
     "ETag, Location, Content-Disposition, Retry-After, X-Request-Id, ZQ-API-Version, Deprecation,"
-    " Sunset, Link"
+    " Sunset, Link, RateLimit, RateLimit-Policy"
 )
 #: How long a browser remembers what a path allows, seconds.
 _REMEMBER_S = 600

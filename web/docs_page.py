@@ -17,7 +17,10 @@ from web.headers import tagged
 
 routes = Blueprint("docs", __name__, template_folder="templates")
 _KEY = "zq_docs"
-_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+_POLICY = (
+    "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none';"
+    " form-action 'none'"
+)
 _FOREVER = "public, max-age=31536000, immutable"
 _METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -17,7 +17,14 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 from wsproto.utilities import RemoteProtocolError
 
-from orchestrator.errors import ServiceUnavailable, Unauthorized, ZQError
+from orchestrator.errors import (
+    QuotaExceeded,
+    RateLimited,
+    ServiceUnavailable,
+    TooManyAttempts,
+    Unauthorized,
+    ZQError,
+)
 from orchestrator.models.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -26,19 +33,25 @@ log = logging.getLogger(__name__)
 STATUS: Mapping[str, int] = {
     "bad_request": 400,
     "unauthorized": 401,
+    "forbidden": 403,
     "not_found": 404,
     "conflict": 409,
     "illegal_move": 409,
     "name_taken": 409,
+    "last_owner": 409,
     "idempotency_mismatch": 409,
     "version_mismatch": 412,
     "too_large": 413,
     "unsupported_media": 415,
     "invalid": 422,
     "expression_error": 422,
+    "too_many_attempts": 429,
+    "rate_limited": 429,
+    "quota_exceeded": 429,
     "unavailable": 503,
     "store_unavailable": 503,
     "channel_unavailable": 503,
+    "secrets_unavailable": 503,
 }
 #: Codes of what werkzeug raises by itself.
 CODES: Mapping[int, str] = {
@@ -49,6 +62,7 @@ CODES: Mapping[int, str] = {
     405: "method_not_allowed",
     413: "too_large",
     415: "unsupported_media",
+    429: "rate_limited",
     426: "upgrade_required",
 }
 RETRY_AFTER_S = 2
@@ -105,6 +119,8 @@ def _ours(error: ZQError) -> Response:
     if isinstance(error, ServiceUnavailable):
         headers["Retry-After"] = str(error.extra.get("retry_after_s", RETRY_AFTER_S))
         log.warning("%s: %s", error.code, error.detail)
+    if isinstance(error, TooManyAttempts | RateLimited | QuotaExceeded):
+        headers["Retry-After"] = str(error.extra.get("retry_after_s", RETRY_AFTER_S))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="zq"'
     found = getattr(error, "problems", None) or error.extra.get("problems", ())

@@ -46,6 +46,10 @@ class Moment(ma.fields.AwareDateTime):
         raise ma.ValidationError("give an RFC 3339 time with its offset: 2026-01-31T08:00:00Z")
 
 
+#: How a number is packed, by the length of the cursor: most need only the shorter form.
+_NUMBERS = {5: ">i", 9: ">q"}
+
+
 class Cursor(ma.fields.String):
     """Where the last page ended: opaque text that only this server makes, one id or number."""
 
@@ -56,8 +60,8 @@ class Cursor(ma.fields.String):
             raw = base64.b64decode(str(value) + "=" * (-len(str(value)) % 4), b"-_", validate=True)
             if raw[:1] == b"u":
                 return UUID(bytes=raw[1:])
-            if raw[:1] == b"n" and len(raw) == 5:
-                return int(struct.unpack(">i", raw[1:])[0])
+            if raw[:1] == b"n" and len(raw) in _NUMBERS:
+                return int(struct.unpack(_NUMBERS[len(raw)], raw[1:])[0])
         except (ValueError, binascii.Error):
             pass
         raise ma.ValidationError("take `next_cursor` of the last page as it is, or leave it out")
@@ -132,7 +136,10 @@ class NumberCursor(Cursor):
 
 def cursor(last: UUID | int) -> str:
     """Return the cursor of the page that follows the thing with this id or number."""
-    raw = b"u" + last.bytes if isinstance(last, UUID) else b"n" + struct.pack(">i", last)
+    if isinstance(last, UUID):
+        raw = b"u" + last.bytes
+    else:
+        raw = b"n" + struct.pack(">i" if -(2**31) <= last < 2**31 else ">q", last)
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 

@@ -1,39 +1,62 @@
-"""Who may come in: one check before every request, by endpoint and never by the text of the path.
+"""Who may come in and do what: one check before every request, by endpoint function and never by
+the text of the path. What has declared no permission is closed.
 
-Roles and tickets for browsers are not here; the only credential so far is the admin key.
+A credential is a bearer token, a cookie, or a socket's ticket; nothing else in a query is one.
 """
 
 from __future__ import annotations
 
-import hmac
-from hashlib import sha256
-from urllib.parse import urlsplit
+from uuid import UUID
 
 from flask import Flask, g, request
-from werkzeug.exceptions import Forbidden
 
-from orchestrator.errors import SettingsError, Unauthorized
-from orchestrator.models.ids import DEFAULT_TENANT
-from web.context import Principal
+from orchestrator.errors import Forbidden, SettingsError, Unauthorized
+from orchestrator.models.access import Principal, PrincipalKind
+from orchestrator.ports.acting import Acting, act
+from web import cookies, csrf, narrowing
+from web.context import address, core
+from web.needs import Need, need_of
 
 #: Endpoint functions that answer without a credential. All others, and unknown paths, demand one.
 #: The pages of the API's documents hold nothing of an installation, and a browser that opens one
 #: has no way to send a key.
-PUBLIC = frozenset({"health.healthz", "health.readyz", "health.version", "docs.page", "docs.style"})
+PUBLIC = frozenset(
+    {
+        "health.healthz", "health.readyz", "health.version", "docs.page", "docs.style",
+        "auth.login", "auth.refresh", "auth.accept",
+        "oauth.providers", "oauth.start", "oauth.callback", "oauth.token",
+    }
+)  # fmt: skip
+#: Sockets, which a browser opens with a ticket: it can send no header with one.
+_TICKETS = frozenset({"stream.run_stream", "stream.log_stream"})
 
 
 def install(app: Flask, *, admin_key: str, origins: frozenset[str]) -> None:
     """Guard every route of the application. SettingsError without a key: open is no default."""
     check_key(admin_key)
-    expected = sha256(admin_key.encode()).digest()
 
     @app.before_request
     def admit() -> None:
         if request.endpoint in PUBLIC:
             return
-        g.principal = _principal(expected)
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            _check_origin(origins)
+        principal, cookie = _credential()
+        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+        unsafe = request.method not in csrf.SAFE
+        if upgrade:
+            csrf.check_socket(origins, cookie=cookie)
+        elif cookie and unsafe:
+            csrf.check(principal)
+        g.principal, g.by_cookie = principal, cookie
+        act(
+            Acting(
+                principal=principal,
+                address=address(),
+                request_id=g.request_id,
+                action=request.endpoint if unsafe else None,
+            )
+        )
+        if request.endpoint is not None:
+            _authorise(principal, need_of(app, request.endpoint))
 
 
 def check_key(admin_key: str) -> None:
@@ -44,22 +67,47 @@ def check_key(admin_key: str) -> None:
         )
 
 
-def _principal(expected: bytes) -> Principal:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    given = sha256(key.strip().encode("utf-8", "replace")).digest()
-    # Compared in any case, so that the time tells nothing about the scheme either.
-    fits = hmac.compare_digest(given, expected)
-    if not fits or scheme.lower() != "bearer":
-        raise Unauthorized("send a valid key as `Authorization: Bearer <key>`")
-    return Principal(name="admin", tenant_id=DEFAULT_TENANT)
+def _credential() -> tuple[Principal, bool]:
+    """Return who asks, and whether a cookie says so. Unauthorized."""
+    header = request.headers.get("Authorization")
+    if header is not None:
+        scheme, _, bearer = header.partition(" ")
+        if scheme.lower() != "bearer" or not bearer.strip():
+            raise Unauthorized
+        return core().access.principal_of(bearer.strip(), address()), False
+    ticket = _ticket()
+    if ticket is not None:
+        return core().access.take_ticket(ticket), False
+    token = cookies.access_token()
+    if not token:
+        raise Unauthorized
+    principal = core().access.principal_of(token, address())
+    if principal.kind is not PrincipalKind.USER or principal.session_id is None:
+        # A key has no session, so nothing of it could be bound to the page that sends it.
+        raise Unauthorized
+    return principal, True
 
 
-def _check_origin(origins: frozenset[str]) -> None:
-    """Browsers send Origin with a socket and CORS does not cover it; other clients send none."""
-    origin = request.headers.get("Origin")
-    if origin is None or origin in origins:
+def _ticket() -> str | None:
+    """Return the ticket of a socket; two are none."""
+    given = request.args.getlist("ticket")
+    upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+    return given[0] if len(given) == 1 and upgrade and request.endpoint in _TICKETS else None
+
+
+def _authorise(principal: Principal, need: Need | None) -> None:
+    """Let the principal on to the view, or raise Forbidden or NotFound."""
+    if need is None:
+        raise Forbidden("nobody may do this")
+    wanted = need.permission
+    if wanted is None or principal.may(wanted):
         return
-    if urlsplit(origin).netloc != request.host or urlsplit(origin).scheme not in {"http", "https"}:
-        raise Forbidden(
-            f"the Origin {origin[:200]!r} may not open sockets; add it to ZQ_WEB__ORIGINS"
-        )
+    if not principal.grants:
+        raise narrowing.missing(wanted)
+    named = request.view_args or {}
+    if isinstance(run_id := named.get("run_id"), UUID):
+        narrowing.demand_run(wanted, run_id)
+    elif isinstance(workflow_id := named.get("workflow_id"), UUID):
+        narrowing.demand(wanted, workflow_id)
+    elif not (need.narrowed and principal.somewhere(wanted)):
+        raise narrowing.missing(wanted)

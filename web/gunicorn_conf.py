@@ -6,6 +6,7 @@ Gunicorn's gthread gives a thread to every connection and every unfinished reque
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import socket
@@ -28,6 +29,7 @@ from orchestrator import log_lines
 from orchestrator.settings import Settings
 from web.context import Shared
 from web.errors import MEDIA_TYPE
+from web.headers import SAFE
 from web.strict_json import BODY_READ
 
 #: A request must have arrived whole within this time, seconds.
@@ -69,12 +71,12 @@ class Page:
             "problems": [],
         }
         data = orjson.dumps(body)
-        headers = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-            f"Content-Type: {MEDIA_TYPE}\r\nX-Request-Id: {request_id}\r\n"
-            f"X-Content-Type-Options: nosniff\r\nContent-Length: {len(data)}\r\n\r\n"
-        )
-        return headers.encode() + data
+        headers = {
+            "Connection": "close", "Content-Type": MEDIA_TYPE, "X-Request-Id": request_id,
+            "Cache-Control": "no-store", **SAFE, "Content-Length": str(len(data)),
+        }  # fmt: skip
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *map(": ".join, headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode() + data
 
 
 class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
@@ -161,6 +163,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "timeout": 30,
         "graceful_timeout": GRACE_S,
         "keepalive": IDLE_S,
+        # Else gunicorn believes the headers of whoever calls from this machine: `web.proxies` does.
+        "forwarded_allow_ips": "",
         "limit_request_line": 8190,
         "limit_request_fields": 100,
         "limit_request_field_size": 8190,
@@ -168,6 +172,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "proc_name": "zq-web",
         "when_ready": announce,
+        "pre_fork": share,
         "child_exit": bury,
     }
 
@@ -187,6 +192,12 @@ def announce(server: Any) -> None:
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"web: http://{shown}:{port}\n")
     sys.stdout.flush()
+
+
+def share(_server: Any, _worker: Any) -> None:
+    """Leave what is imported to both processes: a collection would copy it by looking at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def bury(server: Any, worker: Any) -> None:

@@ -10,15 +10,25 @@ from flask import Flask, Response, g, request
 
 from orchestrator.errors import BadRequest
 from orchestrator.models.problem import Problem
+from orchestrator.ports.acting import Origin, come_from
+from web.context import address
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
-_ALWAYS = {
+#: On answers of whatever made them, also where a request never reached the application.
+SAFE = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "ZQ-API-Version": "1",
+    "Content-Security-Policy": (
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Permitted-Cross-Domain-Policies": "none",
 }
+_ALWAYS = {**SAFE, "ZQ-API-Version": "1"}
+#: For those who came by TLS, seconds: for a year they come by nothing else.
+_TLS_ONLY = "max-age=31536000"
 
 
 def install(app: Flask) -> None:
@@ -28,6 +38,8 @@ def install(app: Flask) -> None:
     def name() -> None:
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _SANE_ID.match(given) else uuid4().hex
+        # For the audit log: who it is may never be known.
+        come_from(Origin(address(), g.request_id))
 
     @app.after_request
     def dress(response: Response) -> Response:
@@ -35,6 +47,8 @@ def install(app: Flask) -> None:
         for header, value in _ALWAYS.items():
             response.headers.setdefault(header, value)
         response.headers.setdefault("Cache-Control", "no-store")
+        if request.is_secure:
+            response.headers["Strict-Transport-Security"] = _TLS_ONLY
         return response
 
 

@@ -28,6 +28,11 @@ class LineFilter(Schema):
 class LogStreamQuery(LineFilter):
     """Which live lines."""
 
+    ticket = fields.String(
+        load_default=None,
+        metadata={"description": "Of `POST /auth/ticket`, where no header can be sent."},
+    )
+
 
 class LogSearch(LineFilter):
     """Which lines of the record."""

@@ -14,16 +14,29 @@ from typing import Any
 from flask import g, request
 
 from orchestrator.errors import NotFound, StoreUnavailable
+from orchestrator.models.access import Permission, Principal
 from orchestrator.models.event import rfc3339
 from orchestrator.models.run import ENDS
 from orchestrator.ports.live import Subscription
 from orchestrator.services.history import Sieve, Wanted, from_level
 from web.context import Shared, shared, tenant_id
 from web.log_schemas import LogStreamQuery
+from web.narrowing import among, demand_run
+from web.needs import needs
 from web.openapi import StrictParser
 from web.socket_line import Line, LineLost, TooSlow
-from web.sockets import QUERIES, routes, sock
-from web.stream import FLOODED, NO_SUCH_RUN, NORMAL, QUIET_S, RESTARTING, TOO_SLOW, TRY_LATER
+from web.sockets import (
+    FLOODED,
+    NORMAL,
+    QUERIES,
+    RESTARTING,
+    TICKET,
+    TRY_LATER,
+    Vigil,
+    routes,
+    sock,
+)
+from web.stream import NO_SUCH_RUN, QUIET_S, TOO_SLOW
 
 #: A run that is followed is looked at this often: its end may not be heard, seconds.
 _LOOK_S = 5.0
@@ -31,13 +44,16 @@ _LOOK_S = 5.0
 
 def _query() -> Mapping[str, Any]:
     found: Mapping[str, Any] = StrictParser().parse(LogStreamQuery(), request, location="query")
-    return found
+    if found["run_id"] is not None and among(Permission.LOGS_READ) is not None:
+        demand_run(Permission.LOGS_READ, found["run_id"])
+    return {name: value for name, value in found.items() if name != TICKET}
 
 
 QUERIES["stream.log_stream"] = _query
 
 
 @sock.route("/logs/ws", bp=routes)  # type: ignore[untyped-decorator]
+@needs(Permission.LOGS_READ, narrowed=True)
 def log_stream(ws: Any) -> None:
     """Send live log lines until the client goes, or the one run it follows has ended."""
     web = shared()
@@ -62,10 +78,13 @@ class Listener:
         self._line = line
         self._query = query
         self._tenant_id = tenant_id()
+        self._among = among(Permission.LOGS_READ)
+        self._vigil = Vigil(self._may_listen)
         wanted = Wanted(
             tenant_id=self._tenant_id,
             run_id=query["run_id"],
             workflow_id=query["workflow_id"],
+            among=self._among,
             node_id=query["node"],
             levels=from_level(query["level"]),
             text=query["q"],
@@ -88,11 +107,19 @@ class Listener:
                     return FLOODED, "this socket only sends: do not write to it"
                 if self._web.stopping.is_set():
                     return RESTARTING, "stopping: connect again"
+                if (reason := self._vigil.objection()) is not None:
+                    return reason
                 frames = heard.get(QUIET_S)
                 self._line.check()
                 self._pass_on(frames or [], dropped=heard.overflowed)
                 ended = self._heard_end(frames or []) or self._looked_up_end()
         return NORMAL, "the run has ended"
+
+    def _may_listen(self, who: Principal) -> bool:
+        """Tell whether all that was let in at the start still is."""
+        if who.may(Permission.LOGS_READ):
+            return True
+        return self._among is not None and self._among <= who.somewhere(Permission.LOGS_READ)
 
     def _subscription(self) -> AbstractContextManager[Subscription]:
         channel, run_id = self._web.core.channel, self._query["run_id"]

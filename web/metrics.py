@@ -11,8 +11,9 @@ from prometheus_flask_exporter import PrometheusMetrics
 from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
 
 
-def install(app: Flask) -> tuple[Callable[[], None], Callable[[int], None]]:
-    """Export the metrics of an application; return (a run started here, watchers changed by).
+def install(app: Flask) -> tuple[Callable[[], None], Callable[[int], None], Callable[[str], None]]:
+    """Export the metrics of an application; return what is to be told of a run started here, of
+    watchers that come (+1) and go (-1), and of a request over the limit of its class.
 
     With several processes, PROMETHEUS_MULTIPROC_DIR must be set before Python starts: then each
     scrape sums over all of them. Each application has a registry of its own.
@@ -28,4 +29,10 @@ def install(app: Flask) -> tuple[Callable[[], None], Callable[[int], None]]:
         registry=registry,
         multiprocess_mode="livesum",
     )
-    return runs.inc, watchers.inc
+    limited = Counter(
+        "zq_rate_limited_total",
+        "Requests refused because there were too many of their class",
+        ["class"],
+        registry=registry,
+    )
+    return runs.inc, watchers.inc, lambda name: limited.labels(name).inc()

@@ -18,8 +18,9 @@ from webargs.flaskparser import FlaskParser
 
 from orchestrator import __version__
 from orchestrator.errors import BadRequest, InvalidDefinition
+from orchestrator.models.access import Permission
 from orchestrator.models.problem import Problem, did_you_mean
-from web import deprecation, strict_json
+from web import deprecation, needs, strict_json
 from web.errors import MEDIA_TYPE
 from web.log_schemas import LogStreamQuery
 from web.schemas import ProblemSchema
@@ -113,9 +114,13 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
         super().__init__(*args, **kwargs)
         self._prepare_doc_cbks.append(_document_headers)
 
-    def query(self, schema: type[ma.Schema]) -> Decorator:
-        """Parse the query; the view takes it as its first argument."""
-        parse = self.arguments(schema, location="query", error_status_code=400)
+    def query(self, schema: type[ma.Schema], **more: Any) -> Decorator:
+        """Parse the query; the view takes it as its first argument.
+
+        `unknown=ma.EXCLUDE` is for what others send: a provider adds parameters of its own.
+        """
+        # An instance: of a class, one would be made for each request.
+        parse = self.arguments(schema(), location="query", error_status_code=400, **more)
 
         def decorate(view: View) -> View:
             parsed: View = parse(view)
@@ -126,7 +131,8 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
 
     def body(self, schema: ma.Schema | type[ma.Schema], **more: Any) -> Decorator:
         """Parse the body; the view takes it after the query."""
-        parse: Decorator = self.arguments(schema, location="json", **more)
+        made = schema() if isinstance(schema, type) else schema
+        parse: Decorator = self.arguments(made, location="json", **more)
         return parse
 
     def raw_body(self, document: ma.Schema | type[ma.Schema], description: str) -> Decorator:
@@ -172,6 +178,24 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
         document: Decorator = self.doc(deprecated=True, description=notice.text)
         return lambda view: document(deprecation.noting(notice, view))
 
+    def needs(self, permission: Permission, *, narrowed: bool = False) -> Decorator:
+        """Demand a permission, here and in the document. Goes right below `at`.
+
+        Grants count where the path names a workflow or a run; with `narrowed` the view itself
+        looks at them (`web.narrowing`), and a principal that has only grants is let in.
+        """
+        return self._demand(needs.needs(permission, narrowed=narrowed), permission)
+
+    def signed_in(self) -> Decorator:
+        """Let any principal in, whatever it may do. Goes right below `at`."""
+        return self._demand(needs.signed_in(), None)
+
+    def _demand(self, declare: Decorator, permission: Permission | None) -> Decorator:
+        operation: dict[str, Any] = {"responses": {}}
+        _describe_need(operation, permission)
+        document: Decorator = self.doc(**operation)
+        return lambda view: declare(document(view))
+
     def public(self) -> Decorator:
         """Document that a route needs no key; `guard.PUBLIC` is what makes it so."""
         decorate: Decorator = self.doc(security=[])
@@ -181,6 +205,13 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
         """Register a view under a path."""
         register: Decorator = self.route(rule, methods=list(methods or ("GET",)))
         return register
+
+
+def _describe_need(operation: dict[str, Any], permission: Permission | None) -> None:
+    operation["responses"]["401"] = HTTPStatus(401).name
+    if permission is not None:
+        operation["responses"]["403"] = HTTPStatus(403).name
+        operation["x-permission"] = str(permission)
 
 
 def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
@@ -274,6 +305,12 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
     """Add to the document what is no route of ours: the socket, the metrics and itself."""
     after = {"in": "query", "name": "after", "description": "The `seq` of the last event you have."}
     whole = {"type": "integer", "minimum": 0, "default": 0}
+    ticket = {
+        "in": "query",
+        "name": "ticket",
+        "description": "Of `POST /auth/ticket`, where no header can be sent.",
+        "schema": {"type": "string"},
+    }
     frames = {"101": {"description": "Frames as `GET /runs/{id}/events` has, then a close."}}
     fine = {"200": {"description": "OK"}}
     text_body = {"schema": {"type": "string"}}
@@ -281,9 +318,10 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
         "stream.run_stream": {
             "tags": ["runs"],
             "summary": "Follow a run over a WebSocket: one frame an event, then a close.",
-            "description": "Close codes: 1000 the run has ended, 1008 you sent too much, 1012 the"
-            " server stops, 1013 try later, 4400 bad `after`, 4404 no such run, 4408 too slow.",
-            "parameters": [{**after, "schema": whole}],
+            "description": "Close codes: 1000 the run has ended, 1008 you sent too much, 1009 a"
+            " message over 64 KB, 1012 the server stops, 1013 try later, 4400 bad `after`, 4401"
+            " signed out, 4403 not allowed any more, 4404 no such run, 4408 too slow.",
+            "parameters": [{**after, "schema": whole}, ticket],
             "responses": frames,
         },
         "stream.log_stream": {
@@ -291,8 +329,9 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
             "summary": "Follow the log lines of all runs over a WebSocket, or of one to its end.",
             "description": "The first frame is `listening` and repeats the filters; then log lines"
             " as `GET /logs/history` has. A `gap` says that lines may have been missed. Close"
-            " codes: 1000 the run has ended, 1008 you sent too much, 1012 the server stops, 1013"
-            " try later, 4404 no such run, 4408 too slow.",
+            " codes: 1000 the run has ended, 1008 you sent too much, 1009 a message over 64 KB,"
+            " 1012 the server stops, 1013 try later, 4401 signed out, 4403 not allowed any more,"
+            " 4404 no such run, 4408 too slow.",
             "parameters": [
                 {"in": "query", "schema": LogStreamQuery, "name": "query"},
             ],
@@ -326,4 +365,7 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
     }
     for endpoint, operation in described.items():
         operation["responses"]["default"] = "DEFAULT_ERROR"
+        need = needs.need_of(app, endpoint)
+        if need is not None:
+            _describe_need(operation, need.permission)
         api.spec.path(rule=next(app.url_map.iter_rules(endpoint)), operations={"get": operation})

@@ -25,6 +25,8 @@ SEND_TIMEOUT_S = 5.0
 SERVER_OPTIONS = {"ping_interval": 25, "max_message_size": 64 * 1024}
 #: Messages a client may send in a second before it is taken for a flood.
 _NOISE_PER_S = 10
+#: Bytes it may send in a second, in whatever frames.
+_NOISE_BYTES_PER_S = 128 * 1024
 #: Frames are sent in batches of at least this many bytes where there are as many.
 _BATCH_BYTES = 32 * 1024
 #: Memory of the kernel for one client; more only hides that it is slow.
@@ -66,6 +68,11 @@ class WholeWriter:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._lock = threading.Lock()
+        self._since = time.monotonic()
+        self._heard = 0
+        #: True when the client sends more than a socket that only sends has use for.
+        self.flood = False
+        self._leaving = threading.Event()
         #: What a slow client has not taken of the last write; nothing may go before it.
         self.rest = b""
         timeout = struct.pack("ll", int(SEND_TIMEOUT_S), 0)
@@ -96,8 +103,20 @@ class WholeWriter:
             self._sock.send(self.rest + data, socket.MSG_DONTWAIT)
 
     def recv(self, size: int) -> bytes:
-        """Read as the socket does."""
-        return self._sock.recv(size)
+        """Read as the socket does. A client that floods is read no more until it is closed."""
+        if self.flood:
+            self._leaving.wait(_FAREWELL_S)
+        data = self._sock.recv(size)
+        now = time.monotonic()
+        if now - self._since >= 1.0:
+            self._since, self._heard = now, 0
+        self._heard += len(data)
+        self.flood = self.flood or self._heard > _NOISE_BYTES_PER_S
+        return data
+
+    def leave(self) -> None:
+        """Let a client's reader go on: what it reads now is the answer to a close."""
+        self._leaving.set()
 
     def fileno(self) -> int:
         """Return the socket's number."""
@@ -126,7 +145,7 @@ class Line:
     @property
     def flooded(self) -> bool:
         """True when the client sends more than a few messages a second."""
-        return self._noise.flood
+        return self._noise.flood or self._writer.flood
 
     def check(self) -> None:
         """LineLost when the client has gone."""
@@ -162,6 +181,7 @@ class Line:
 
     def close(self, code: int, reason: str, *, hurry: bool = False) -> None:
         """Say why and go. With `hurry`, for a client that does not read, without waiting."""
+        self._writer.leave()
         if hurry:
             with suppress(LocalProtocolError):
                 self._writer.send_last(self._ws.ws.send(CloseConnection(code, reason)))

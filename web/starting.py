@@ -11,31 +11,40 @@ from flask import Response, jsonify
 
 from orchestrator.errors import StoreUnavailable
 from orchestrator.models.run import Run
+from orchestrator.services.starting import Started
 from web.context import Shared, shared, tenant_id
 from web.schemas import RunSchema
 
 #: A bell may get lost: the record is looked at this often, seconds.
 _LOOK_S = 1.0
+_RUN = RunSchema()
 
 
-def started(run_id: UUID, *, new: bool, wait_s: int) -> Response:
+def started(run_id: UUID, *, new: bool, wait_s: int, run: Run | None = None) -> Response:
     """Return 202 with the run, and where to find it.
 
-    `wait_s` is a wish: with too many waiting already, or Postgres away, it answers at once.
+    `run` is the run as it was stored, where that is known: it need not be read then. `wait_s` is a
+    wish: with too many waiting already, or Postgres away, it answers at once.
     """
     web = shared()
     if new:
         web.run_started()
-    run = web.core.engine.run(tenant_id(), run_id)
+    if run is None or wait_s:
+        run = web.core.engine.run(tenant_id(), run_id)
     if wait_s and not run.state.ended and web.waiters.acquire(blocking=False):
         try:
             run = wait_for_end(web, run, wait_s)
         finally:
             web.waiters.release()
-    answer = jsonify(RunSchema().dump(run))
+    answer = jsonify(_RUN.dump(run))
     answer.status_code = 202
     answer.headers["Location"] = f"/api/v1/runs/{run.id}"
     return answer
+
+
+def begun(done: Started, *, wait_s: int) -> Response:
+    """Return what `started` does, for a run of a workflow or of a definition."""
+    return started(done.run_id, new=done.moved is not None, wait_s=wait_s, run=done.run)
 
 
 def wait_for_end(web: Shared, run: Run, wait_s: float) -> Run:

@@ -13,15 +13,27 @@ from uuid import UUID
 from flask import g, request
 
 from orchestrator.errors import BadRequest, NotFound, StoreUnavailable
+from orchestrator.models.access import Permission, Principal
 from orchestrator.models.problem import Problem
 from orchestrator.models.run import ENDS, Run
 from orchestrator.ports.live import Subscription
 from web.context import Shared, shared, tenant_id
 from web.fields import MAX_SEQ
+from web.narrowing import workflow_of
+from web.needs import needs
 from web.socket_line import Line, LineLost, TooSlow
-from web.sockets import QUERIES, routes, sock
+from web.sockets import (
+    FLOODED,
+    NORMAL,
+    QUERIES,
+    RESTARTING,
+    TICKET,
+    TRY_LATER,
+    Vigil,
+    routes,
+    sock,
+)
 
-NORMAL, RESTARTING, TRY_LATER, FLOODED = 1000, 1012, 1013, 1008
 BAD_AFTER, NO_SUCH_RUN, TOO_SLOW = 4400, 4404, 4408
 #: The record is read this often while nothing is heard, seconds.
 QUIET_S = 1.0
@@ -35,7 +47,7 @@ _PAGE = 1000
 def _after() -> int:
     """Read the query: `after` and nothing else."""
     text = request.args.get("after", "0")
-    unknown = set(request.args) - {"after"}
+    unknown = set(request.args) - {"after", TICKET}
     if unknown or not (text.isascii() and text.isdigit() and len(text) < 17):
         path = min(unknown, default="after")[:100]
         message = "give ?after= the `seq` of the last event you have, 0 or more, and nothing else"
@@ -47,13 +59,15 @@ QUERIES["stream.run_stream"] = _after
 
 
 @sock.route("/runs/<uuid:run_id>/stream", bp=routes)  # type: ignore[untyped-decorator]
+@needs(Permission.RUNS_READ)
 def run_stream(ws: Any, run_id: UUID) -> None:
     """Follow a run from `after` to its end."""
     web = shared()
     line = Line(ws)
     web.watching(1)
     try:
-        code, reason = Follower(web, line, run_id, g.query).follow(tenant_id())
+        vigil = Vigil(lambda who: _may_watch(who, run_id))
+        code, reason = Follower(web, line, vigil, run_id, g.query).follow(tenant_id())
         line.close(code, reason)
     except TooSlow:
         line.close(TOO_SLOW, "too slow: resume with after", hurry=True)
@@ -63,11 +77,18 @@ def run_stream(ws: Any, run_id: UUID) -> None:
         web.watching(-1)
 
 
+def _may_watch(who: Principal, run_id: UUID) -> bool:
+    if who.may(Permission.RUNS_READ):
+        return True
+    return bool(who.grants) and who.may(Permission.RUNS_READ, workflow_of(who, run_id))
+
+
 class Follower:
     """One watcher of one run. `at` is the last `seq` it was sent."""
 
-    def __init__(self, web: Shared, line: Line, run_id: UUID, after: int) -> None:
+    def __init__(self, web: Shared, line: Line, vigil: Vigil, run_id: UUID, after: int) -> None:
         self._web = web
+        self._vigil = vigil
         self._reads = web.core.store.reads
         self._line = line
         self._run_id = run_id
@@ -110,7 +131,7 @@ class Follower:
             return RESTARTING, "stopping: resume with after"
         if self._away_since and time.monotonic() - self._away_since > _PATIENCE_S:
             return TRY_LATER, "the record is away: resume with after"
-        return None
+        return self._vigil.objection()
 
     def _listen(self, heard: Subscription) -> None:
         frames = heard.get(QUIET_S)

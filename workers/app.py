@@ -6,11 +6,12 @@ from typing import Any
 
 from celery import signals
 
-from orchestrator import bootstrap, log_lines, settings
+from orchestrator import bootstrap, log_lines, settings, start_check
 from orchestrator.ports.dispatch import FINISH_QUEUE
 from workers import messages, presence
 
 _settings = settings.load()
+start_check.refuse_unsafe(_settings)
 app = bootstrap.celery(_settings)
 messages.register(app, _settings)
 presence.register(app)

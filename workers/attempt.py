@@ -15,18 +15,29 @@ from uuid import UUID
 import orjson
 
 from orchestrator.errors import ZQError
+from orchestrator.models.egress import Egress
 from orchestrator.models.node import Node
-from orchestrator.models.plan import Plan
+from orchestrator.models.plan import Plan, PlanNode
 from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
 from orchestrator.ports.runtime import Artifacts, Clock
-from workers.handlers import Context, StopRequested, TaskArtifacts, fill_config, run_handler
+from orchestrator.services.masking import Masker
+from workers import secrets
+from workers.handlers import (
+    Context,
+    StopRequested,
+    TaskArtifacts,
+    failure,
+    fill_config,
+    run_handler,
+)
+from workers.secrets import Resolver
 
 log = logging.getLogger(__name__)
 
 #: How an output that is too large for the record is named in its place.
 _KEPT_OUTSIDE = "$artifact"
 #: Errors that another attempt would only repeat.
-_HOPELESS = frozenset({"expression_error", "too_large"})
+_HOPELESS = frozenset({"expression_error", "too_large", "quota_exceeded"})
 
 Call = Callable[[Node, Mapping[str, Any], Context], Outcome]
 
@@ -47,6 +58,8 @@ class Attempts:
         clock: Clock,
         watching: Callable[[Claim, float], AbstractContextManager[object]],
         output_bytes: int,
+        egress: Egress,
+        secrets: Resolver,
         call: Call = _handler,
     ) -> None:
         self._outputs = outputs
@@ -54,6 +67,8 @@ class Attempts:
         self._clock = clock
         self._watching = watching
         self._output_bytes = output_bytes
+        self._egress = egress
+        self._secrets = secrets
         self._call = call
 
     def outcome(self, claim: Claim, plan: Plan, input: Any) -> Outcome | None:
@@ -62,9 +77,10 @@ class Attempts:
         try:
             scope = self._scope(claim, plan, input)
             with self._watching(claim, task.timeout_s):
-                config = fill_config(task.node.type, task.node.config, scope)
-                context = self._context(claim, task.node, scope, task.timeout_s)
-                outcome = self._call(task.node, config, context)
+                if task.secrets or task.variables:
+                    outcome = self._hidden(claim, task, scope)
+                else:
+                    outcome = self._worked(claim, task, scope, None)
             return self._fitting(claim, task.node.id, outcome)
         except StopRequested as stop:
             if stop.reason != "timeout":
@@ -80,8 +96,35 @@ class Attempts:
             unknown = TaskError(code="internal_error", message=f"{type(error).__name__}: {error}")
             return Failure(error=unknown)
 
+    def _worked(
+        self, claim: Claim, task: PlanNode, scope: Mapping[str, Any], masker: Masker | None
+    ) -> Outcome:
+        config = fill_config(task.node.type, task.node.config, scope)
+        context = self._context(claim, task.node, scope, task.timeout_s, masker)
+        return self._call(task.node, config, context)
+
+    def _hidden(self, claim: Claim, task: PlanNode, scope: Mapping[str, Any]) -> Outcome:
+        """Do the work of a node that reads secrets or variables; none of them gets out."""
+        try:
+            found = self._secrets.resolve(claim.run_id, task)
+        except ZQError as error:
+            return failure.of(error)
+        with secrets.hiding(found.masker):
+            try:
+                outcome = self._worked(claim, task, {**scope, **found.scope}, found.masker)
+            except Exception as error:
+                if not isinstance(error, ZQError):
+                    log.exception("run %s task %s", claim.run_id, claim.task_no)
+                outcome = failure.of(error)
+            return secrets.hidden(found.masker, outcome)
+
     def _context(
-        self, claim: Claim, node: Node, scope: Mapping[str, Any], timeout_s: float
+        self,
+        claim: Claim,
+        node: Node,
+        scope: Mapping[str, Any],
+        timeout_s: float,
+        masker: Masker | None,
     ) -> Context:
         now = self._clock.now()
         return Context(
@@ -96,7 +139,8 @@ class Attempts:
             now=now,
             deadline=time.monotonic() + timeout_s,
             log=logging.getLogger(f"zq.node.{node.id}"),
-            artifacts=TaskArtifacts(self._artifacts, claim.run_id, node.id),
+            artifacts=TaskArtifacts(self._artifacts, claim.run_id, node.id, masker),
+            egress=self._egress,
         )
 
     def _scope(self, claim: Claim, plan: Plan, input: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
@@ -45,18 +46,19 @@ class Batch:
 
 
 class HandBack:
-    """One thread a process that hands back what a message still holds when its budget is over."""
+    """One thread a process that hands back what messages still hold when their budget is over."""
 
     def __init__(self, budget_s: float) -> None:
         self._budget_s = budget_s
         self._changed = threading.Condition()
-        self._due: tuple[float, Batch, Callable[[list[Attempt]], object]] | None = None
+        # All have the same budget, so that the first one is always due first.
+        self._due: deque[tuple[float, Batch, Callable[[list[Attempt]], object]]] = deque()
         self._thread: threading.Thread | None = None
 
     def watch(self, batch: Batch, give: Callable[[list[Attempt]], object]) -> None:
-        """Give away what `batch` still holds when the budget is over. One batch at a time."""
+        """Give away what `batch` still holds when the budget is over."""
         with self._changed:
-            self._due = (time.monotonic() + self._budget_s, batch, give)
+            self._due.append((time.monotonic() + self._budget_s, batch, give))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hand-back", daemon=True)
                 self._thread.start()
@@ -65,13 +67,13 @@ class HandBack:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while self._due is None:
+                while not self._due:
                     self._changed.wait()
-                at, batch, give = self._due
+                at, batch, give = self._due[0]
                 if (left_s := at - time.monotonic()) > 0 and len(batch):
                     self._changed.wait(left_s)
                     continue
-                self._due = None
+                self._due.popleft()
             if rest := batch.take_all():
                 try:
                     give(rest)

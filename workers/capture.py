@@ -16,6 +16,7 @@ from typing import Self
 
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.ports.store import LogLine
+from orchestrator.services.masking import LineMasker, Masker
 from workers import capture_hub
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ KEEP_BYTES = 1024 * 1024
 ROOM_S = 5.0
 #: What a line costs besides its text, so that a million empty lines are bounded too.
 _LINE_BYTES = 64
+
+#: When a line was said, its level, and how many of its characters are not there.
+_Tag = tuple[float, str, int]
 
 _ENDS = re.compile(r"\r\n|\n|\r(?!\Z)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -49,8 +53,8 @@ class Capture:
     """
 
     __slots__ = (
-        "_bytes", "_clock", "_dropped", "_failing", "_line_bytes", "_lines", "_lock", "_open",
-        "_partial", "_room", "_send", "_sink", "_task_no", "_token", "before",
+        "_bytes", "_clock", "_dropped", "_failing", "_line_bytes", "_lines", "_lock", "_masked",
+        "_masker", "_open", "_partial", "_room", "_send", "_sink", "_task_no", "_token", "before",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +74,9 @@ class Capture:
         self._failing = False
         self._open = False
         self._partial: dict[tuple[int, str], _Partial] = {}
+        self._masker: Masker | None = None
+        #: By thread: a secret may go on from one line to the next.
+        self._masked: dict[int, LineMasker[_Tag]] = {}
         # Reentrant: a signal handler may log while the line before it is being taken down. Taken
         # itself, not through the Condition, whose Python code a StopRequested could leave between
         # taking the lock and guarding it.
@@ -92,14 +99,22 @@ class Capture:
         capture_hub.current.reset(self._token)
         with self._lock:
             self._open = False
-            for (_thread, level), partial in self._partial.items():
-                self._keep(level, partial.take())
+            for (thread, level), partial in self._partial.items():
+                self._line(level, *partial.take(), thread=thread)
             self._partial.clear()
+            for lines in self._masked.values():
+                self._let_go(lines.end())
+            self._masked.clear()
 
     @property
     def open(self) -> bool:
         """Whether the handler is still at work; later lines belong to nobody."""
         return self._open
+
+    def hide(self, masker: Masker) -> None:
+        """Mask these values in every line from now on, also where one goes over a line's end."""
+        with self._lock:
+            self._masker = masker
 
     def forget(self) -> None:
         """Take down nothing more: in a forked child the lines are the parent's."""
@@ -122,10 +137,10 @@ class Capture:
                 # The last piece ended in CR: together with this LF it was one line end.
                 start = 1 if text.startswith("\n") else 0
                 partial.returned = False
-                self._keep(level, partial.take())
+                self._line(level, *partial.take())
             for end in _ENDS.finditer(text, start):
                 partial.add(text[start : end.start()])
-                self._keep(level, partial.take())
+                self._line(level, *partial.take())
                 start = end.end()
             rest = text[start:]
             partial.returned = rest.endswith("\r")
@@ -137,15 +152,33 @@ class Capture:
         """Take down whole lines."""
         with self._lock:
             for line in _ENDS.split(text):
-                self._keep(level, _cut(line, len(line), self._line_bytes))
+                self._line(level, line, len(line))
 
-    def _keep(self, level: str, line: str | None) -> None:
+    def _line(self, level: str, text: str, total: int, *, thread: int | None = None) -> None:
+        """Take down a line of which `text` is known, `total` characters long."""
+        if not text:
+            return
+        if self._masker is None:
+            self._keep(self._clock(), level, _cut(text, total, self._line_bytes))
+            return
+        missing = total - len(text)
+        if missing > 0:
+            # What is missing may have been the rest of a secret.
+            text = self._masker.error(text)
+        lines = self._masked.setdefault(thread or threading.get_ident(), self._masker.lines())
+        self._let_go(lines.add(text, (self._clock(), level, missing)))
+
+    def _let_go(self, lines: list[tuple[str, _Tag]]) -> None:
+        for text, (at, level, missing) in lines:
+            self._keep(at, level, _cut(text, len(text) + missing, self._line_bytes))
+
+    def _keep(self, at: float, level: str, line: str) -> None:
         if not line:
             return
         size = len(line) + _LINE_BYTES
         if self._bytes + size > KEEP_BYTES:
             self._make_room(size)
-        self._lines.append((self._clock(), level, line, size))
+        self._lines.append((at, level, line, size))
         self._bytes += size
         if len(self._lines) == 1 or self._bytes - size < FLUSH_BYTES <= self._bytes:
             capture_hub.hub.wake(urgent=self._bytes >= FLUSH_BYTES)
@@ -237,13 +270,12 @@ class _Partial:
                 self._pieces.append(piece[: self._most + 1])
             self._total += len(piece)
 
-    def take(self) -> str | None:
-        if not self._total:
-            return None
-        line = _cut("".join(self._pieces), self._total, self._most)
+    def take(self) -> tuple[str, int]:
+        """Return what is known of the line, and how long it is."""
+        line, total = "".join(self._pieces), self._total
         self._pieces.clear()
         self._total = 0
-        return line
+        return line, total
 
 
 def _cut(line: str, total: int, most: int) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Literal, Protocol, TextIO
 
+from orchestrator.services.masking import Masker
+
 FLUSH_S = 0.25
 _MAX_BACKOFF = 16
 
@@ -41,6 +43,9 @@ class Receiver(Protocol):
 
     def flush(self) -> bool:
         """Send what waits; False when it could not be stored."""
+
+    def hide(self, masker: Masker) -> None:
+        """Mask these values in what follows."""
 
     def forget(self) -> None:
         """Take nothing more."""

@@ -1,6 +1,7 @@
 """`python -m workers.dry_run`: the process behind `zq run FILE --dry`; no servers.
 
-Reads one request as JSON from standard input, `{"definition", "input", "pins", "modules"}`, and
+Reads one request as JSON from standard input, `{"definition", "input", "pins", "modules",
+"secrets", "variables"}`, and
 writes JSON lines to standard output: each event's frame as it happens, then `{"run", "tasks"}` or
 `{"error"}`. What functions print around their log lines goes to standard error.
 """
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from orchestrator import guarded_http, settings
 from orchestrator.errors import InvalidDefinition, ZQError
 from orchestrator.models.event import Event
 from workers.handlers import StopRequested
@@ -72,7 +74,11 @@ def answer(request: Mapping[str, Any], wire: Wire) -> None:
             from workers.functions import load_functions
 
             load_functions(request["modules"])
-        server = MemoryServer(pins=pins, watching=at_the_deadline, observers=[wire])
+        rules = guarded_http.egress(settings.load())
+        server = MemoryServer(
+            pins=pins, watching=at_the_deadline, observers=[wire], egress=rules,
+            secrets=request["secrets"], variables=request["variables"],
+        )  # fmt: skip
         run_id = server.start(server.create(definition)["id"], request["input"])["id"]
         for _ in server.watch(run_id):
             pass

@@ -16,6 +16,13 @@ from uuid import UUID, uuid4
 #: How a supervisor tells the Celery process it starts who it is. Not settings: nobody sets them.
 INCARNATION = "_ZQ_INCARNATION"
 DESK = "_ZQ_DESK"
+#: How a supervisor passes the writing end of its pulse pipe.
+PULSE_FD = "_ZQ_PULSE_FD"
+#: On the desk: what the worker turned out to be, for whoever beats for it.
+CARD = "worker.json"
+
+#: What the pulse says: the main loop turns; the worker is closing and finishes what it holds.
+ALIVE, CLOSING = b".", b"!"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

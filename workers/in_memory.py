@@ -13,6 +13,7 @@ from uuid import UUID
 
 from orchestrator.errors import NotFound, ZQError
 from orchestrator.memory_core import build_in_memory
+from orchestrator.models.egress import Egress
 from orchestrator.models.event import rfc3339
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import Run, RunState, Trigger
@@ -41,9 +42,14 @@ class MemoryServer:
         pins: Mapping[str, Pin] | None = None,
         watching: Watching | None = None,
         observers: Sequence[Observer] = (),
+        egress: Egress = Egress(),  # noqa: B008
+        secrets: Mapping[str, str] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         self._core = build_in_memory(observers)
-        self._worker = MemoryWorker(self._core, pins, watching)
+        self._worker = MemoryWorker(
+            self._core, pins, watching, egress, secrets=secrets, variables=variables
+        )
         self._tenant = DEFAULT_TENANT
 
     def close(self) -> None:

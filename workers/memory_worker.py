@@ -10,12 +10,14 @@ import contextlib
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID, uuid4
 
 from orchestrator.memory_core import MemoryCore
+from orchestrator.models.egress import Egress
+from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.node import Node
 from orchestrator.models.plan import Plan
 from orchestrator.models.task import Claim, Failure, Outcome, Skip, TaskError, Value
@@ -27,6 +29,7 @@ from workers.capture import Capture
 from workers.handlers import Context, run_handler
 from workers.handlers.failure import of as failure_of
 from workers.handlers.output import BadValue, plain
+from workers.secrets import Resolver
 
 #: Stops a handler at its timeout (seconds) by raising StopRequested inside it.
 Watching = Callable[[float], AbstractContextManager[object]]
@@ -44,8 +47,12 @@ class MemoryWorker:
         core: MemoryCore,
         pins: Mapping[str, Pin] | None = None,
         watching: Watching | None = None,
+        egress: Egress = Egress(),  # noqa: B008
+        secrets: Mapping[str, str] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         self._core = core
+        kept = {"secrets": dict(secrets or {}), "vars": dict(variables or {})}
         self._pins = dict(pins or {})
         self._watching: Watching = watching or contextlib.nullcontext
         self._owner = Owner(worker_id=uuid4(), pid=0)
@@ -55,6 +62,12 @@ class MemoryWorker:
             clock=core.clock,
             watching=lambda _claim, timeout_s: self._watching(timeout_s),
             output_bytes=Limits().output_bytes,
+            egress=egress,
+            secrets=Resolver(
+                secrets=lambda _tenant, names: _among(names, kept["secrets"]),
+                variables=lambda _tenant, names: _among(names, kept["vars"]),
+                tenant_of=lambda _run: DEFAULT_TENANT,
+            ),
             call=self._call,
         )
         self._work: deque[Release] = deque()
@@ -114,6 +127,10 @@ class MemoryWorker:
     def _has_ended(self, run_id: UUID) -> bool:
         run = self._core.store.tables.runs.get(run_id)
         return run is None or run.state.ended
+
+
+def _among(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _called(pin: Callable[[Mapping[str, Any]], Any], config: Mapping[str, Any]) -> Outcome:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from celery import Celery
+from celery import Celery, signals
 from celery.exceptions import Ignore
 
 from orchestrator import bootstrap
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Most connections to Postgres of a pool of threads: moves are short, and wait for each other.
+_CONNECTIONS = 16
+
 
 class Child:
     """What one pool child builds when its first message comes, after the fork."""
@@ -30,20 +34,33 @@ class Child:
         self._settings = settings
         self._app = app
         self._pid = 0
+        self._lock = threading.Lock()
         self._core: bootstrap.Core
         self._runtime: Runtime
 
     def _ready(self) -> None:
-        if self._pid == os.getpid():
-            return
+        if self._pid != os.getpid():
+            # A pool of threads begins with many messages at once.
+            with self._lock:
+                if self._pid != os.getpid():
+                    self._build()
+
+    def _build(self) -> None:
         # Handlers and their libraries are imported where they are used: not in the pool's parent.
         from workers.functions import load_functions
         from workers.runtime import Runtime
 
         load_functions(self._settings.worker.modules)
-        self._core = bootstrap.build(self._settings, pool_size=2, celery=self._app)
+        threads = threading.current_thread() is not threading.main_thread()
+        size = min(self._settings.worker.slots, _CONNECTIONS) if threads else 2
+        self._core = bootstrap.build(self._settings, pool_size=size, celery=self._app)
         self._runtime = Runtime(self._core, identity())
         self._pid = os.getpid()
+
+    def end(self, **_: object) -> None:
+        """Send what is gathered, where this child has done anything."""
+        if self._pid == os.getpid():
+            self._core.flush(1.0)
 
     @property
     def runtime(self) -> Runtime:
@@ -61,6 +78,7 @@ class Child:
 def register(app: Celery, settings: Settings) -> None:
     """Define the messages on an application."""
     child = Child(settings, app)
+    signals.worker_process_shutdown.connect(child.end, weak=False)
 
     # Flower is shown attempts, by the dispatcher; a message says nothing of how they end.
     @app.task(name=EXECUTE, ignore_result=True, send_events=False)

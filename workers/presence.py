@@ -8,28 +8,25 @@ plain `celery worker`.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.worker.control import Panel
 
 from orchestrator.ports.dispatch import FINISH_QUEUE
-from workers.identity import identity
+from workers.identity import ALIVE, CARD, CLOSING, PULSE_FD, identity
 from workers.linux import die_with_parent
 
-#: How a supervisor passes the writing end of its pulse pipe.
-PULSE_FD = "_ZQ_PULSE_FD"
-#: On the desk: what the worker turned out to be, for whoever beats for it.
-CARD = "worker.json"
-
-#: What the pulse says: the main loop turns; the worker is closing and finishes what it holds.
-ALIVE, CLOSING = b".", b"!"
-
 _PULSE_EVERY_S = 1.0
+#: Commands that Flower sends, and that change nothing but what it is shown.
+_HARMLESS = frozenset({"enable_events", "heartbeat"})
 
 
 class Pulse(bootsteps.StartStopStep):
@@ -44,7 +41,12 @@ class Pulse(bootsteps.StartStopStep):
         """Hand over the worker's card, then pulse."""
         me = identity()
         queues = [q for q in worker.app.amqp.queues.consume_from if q != FINISH_QUEUE]
-        card = {"slots": worker.concurrency, "queues": queues, "pid": os.getpid()}
+        threads = worker.pool_cls.__module__ == "celery.concurrency.thread"
+        card = {
+            "slots": worker.concurrency, "queues": queues, "pid": os.getpid(), "threads": threads,
+        }  # fmt: skip
+        if threads:
+            _open_more_files(worker.concurrency)
         draft = me.desk / f"{CARD}.new"
         draft.write_text(json.dumps(card))
         draft.replace(me.desk / CARD)
@@ -91,9 +93,31 @@ class Pulse(bootsteps.StartStopStep):
             self._fd = -1
 
 
+def _open_more_files(slots: int) -> None:
+    """Let each thread have a few sockets: a process may often open 1,024 files only."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = slots * 4 + 256
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
 def register(app: Celery) -> None:
-    """Add the pulse to workers of this application."""
+    """Add the pulse to workers of this application, and leave of remote control what looks only.
+
+    Whoever can write to Redis could otherwise stop a worker, shrink its pool or feed it a queue.
+    """
     app.steps["worker"].add(Pulse)
+    for name, command in list(Panel.meta.items()):
+        if command.type != "inspect" and name not in _HARMLESS:
+            Panel.data.pop(name, None)
+            Panel.meta.pop(name, None)
+
+
+@signals.worker_init.connect
+def _share(**_: Any) -> None:
+    """Leave what is imported to the pool's children too: a collection copies what it looks at."""
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_process_init.connect

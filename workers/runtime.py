@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4
 
 import tenacity
 
+from orchestrator import guarded_http
 from orchestrator.bootstrap import Core
 from orchestrator.errors import StoreUnavailable, ZQError
 from orchestrator.models.plan import Plan
@@ -24,7 +26,9 @@ from workers.attempt import Attempts
 from workers.batch import Batch, HandBack
 from workers.capture import Capture
 from workers.identity import Identity
+from workers.secrets import Resolver
 from workers.stopping import StopSwitch
+from workers.thread_stopping import ThreadStops
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ _RUNS_KNOWN = 64
 
 
 class Runtime:
-    """Works on attempts, one at a time, in one process."""
+    """Works on attempts in one process: one at a time, or in a pool of threads one in each."""
 
     def __init__(self, core: Core, identity: Identity) -> None:
         self._core = core
@@ -43,18 +47,31 @@ class Runtime:
         self._queues = tuple(q.strip() for q in settings.queues.split(",") if q.strip())
         self._inline = settings.inline
         self._inline_s = settings.inline_s
-        self._switch = StopSwitch(identity.desk, self._owner.pid)
-        self._switch.install()
+        if threading.current_thread() is threading.main_thread():
+            switch = StopSwitch(identity.desk, self._owner.pid)
+            switch.install()
+            watching = switch.watching
+        else:
+            watching = ThreadStops(identity.desk).watching
         self._announcer = core.engine.announcer
         self._attempts = Attempts(
             outputs=lambda run_id, needs: self._insist(core.store.reads.outputs, run_id, needs),
             artifacts=core.artifacts,
             clock=core.clock,
-            watching=self._switch.watching,
+            watching=watching,
             output_bytes=core.settings.limits.output_bytes,
+            egress=guarded_http.egress(core.settings),
+            secrets=Resolver(
+                secrets=lambda tenant_id, names: self._insist(
+                    core.secrets.values, tenant_id, names
+                ),
+                variables=lambda tenant, names: self._insist(core.variables.values, tenant, names),
+                tenant_of=lambda run_id: self._insist(core.store.reads.owners, [run_id])[run_id][0],
+            ),
         )
         self._hand_back = HandBack(settings.hand_back_s)
         self._known: OrderedDict[UUID, Plan] = OrderedDict()
+        self._lock = threading.Lock()
         # What was computed is kept until the record takes it, or somebody else owns the attempt.
         self._insist = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailable),
@@ -146,9 +163,10 @@ class Runtime:
         return plan, TaskError(code="none", message="")
 
     def _remember(self, run_id: UUID, plan: Plan) -> None:
-        self._known[run_id] = plan
-        while len(self._known) > _RUNS_KNOWN:
-            self._known.popitem(last=False)
+        with self._lock:
+            self._known[run_id] = plan
+            while len(self._known) > _RUNS_KNOWN:
+                self._known.popitem(last=False)
 
     def _attempt(
         self, claim: Claim, plan: Plan, input: Any

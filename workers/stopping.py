@@ -27,9 +27,14 @@ def note(desk: Path, pid: int) -> Path:
     return desk / f"stop-{pid}"
 
 
-def leave_note(desk: Path, pid: int, claim: Claim, reason: str) -> None:
-    """Name the attempt that must stop, and why; the caller then sends STOP_SIGNAL."""
+def leave_note(desk: Path, pid: int, claim: Claim, reason: str, *, alone: bool = True) -> None:
+    """Name the attempt that must stop, and why; the caller then sends STOP_SIGNAL.
+
+    Not `alone`: the process works on others too, and looks for a note of each.
+    """
     path = note(desk, pid)
+    if not alone:
+        path = path.with_name(f"{path.name}-{claim.claim_id}-{claim.task_no}")
     draft = path.with_suffix(".new")
     draft.write_text(f"{claim.claim_id} {claim.task_no} {claim.attempt} {reason}")
     draft.replace(path)

@@ -16,16 +16,18 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 
-from orchestrator import bootstrap, log_lines, settings
+from orchestrator import log_lines, settings, start_check
+from orchestrator.errors import SettingsError
+from orchestrator.fleet_core import FleetCore
 from orchestrator.settings import Settings
 from orchestrator.stop_signal import StopSignal
-from workers.identity import fresh
+from workers.identity import PULSE_FD, fresh
 from workers.linux import die_with_parent
-from workers.presence import PULSE_FD
 from workers.watch import Watch
 
 log = logging.getLogger("zq.worker")
 
+_POOLS = ("prefork", "threads")
 _LONGEST_PAUSE_S = 30.0
 #: A worker that lived this long was healthy: the next pause is short again.
 _HEALTHY_S = 60.0
@@ -35,8 +37,10 @@ class Supervisor:
     """Starts the worker again whenever it ends, until it is told to stop."""
 
     def __init__(self, configured: Settings) -> None:
+        if configured.worker.pool not in _POOLS:
+            raise SettingsError(f"ZQ_WORKER__POOL is {configured.worker.pool}; {_POOLS} are known")
         self._settings = configured
-        self._core = bootstrap.build(configured, pool_size=2)
+        self._core = FleetCore(configured)
         self._stop = StopSignal()
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: Watch | None = None
@@ -56,7 +60,7 @@ class Supervisor:
             log.warning("the worker ended; it starts again in %g s", pause_s)
             self._stop.wait(pause_s)
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
-        self._core.store.close()
+        self._core.close()
 
     def _once(self) -> None:
         environment = dict(os.environ)
@@ -68,7 +72,7 @@ class Supervisor:
             sys.executable, "-m", "celery", "-A", "workers.app", "worker",
             "--concurrency", str(worker.slots), "--queues", worker.queues,
             "--hostname", f"{me.name}@%h", "--loglevel", self._settings.log_level,
-            "--without-gossip", "--without-mingle",
+            "--without-gossip", "--without-mingle", "--pool", worker.pool,
         ]  # fmt: skip
         # Celery's heartbeats are for Flower alone: leases hang on our own beats.
         shown = self._settings.broker.flower_events
@@ -146,9 +150,14 @@ class Supervisor:
 
 def main() -> None:
     """Run `python -m workers.supervisor`."""
-    configured = settings.load()
-    log_lines.set_up(configured.log_level)
-    Supervisor(configured).run()
+    try:
+        configured = settings.load()
+        start_check.refuse_unsafe(configured)
+        log_lines.set_up(configured.log_level)
+        supervisor = Supervisor(configured)
+    except SettingsError as error:
+        sys.exit(f"zq worker: {error.detail}")
+    supervisor.run()
 
 
 if __name__ == "__main__":

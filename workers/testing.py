@@ -23,6 +23,7 @@ from typing import Any
 from orchestrator.client.building import Workflow
 from orchestrator.client.seen import Event, Run, Task
 from orchestrator.errors import InvalidDefinition
+from orchestrator.models import egress
 from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.ports.live import Observer
 from workers.in_memory import Document, MemoryServer
@@ -81,18 +82,26 @@ def run_workflow(
     pins: Mapping[str, Pin] | None = None,
     watching: Watching | None = None,
     observers: Sequence[Observer] = (),
+    allow: str = "",
+    secrets: Mapping[str, str] | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> Result:
     """Run a workflow to its end in this thread; a failed run is a Result too, no exception.
 
     `workflow` is one built in Python, a definition, or the path of a YAML or JSON file. `pins`
     maps node ids to what stands in for their work: an output, an exception to fail with
     (`workers.functions.Fail` has a code), or a function of the node's filled config that returns
-    or raises one. InvalidDefinition for a wrong definition, input, or pinned id. Deadlines of
-    nodes are not enforced unless `watching` does; those of HTTP requests are.
+    or raises one; `allow` names what is not public and may be called all the same, as
+    ZQ_EGRESS__ALLOW does; `secrets` and `variables` are what expressions read as `secrets.NAME`
+    and `vars.NAME`. InvalidDefinition for a wrong definition, input, or pinned id.
+    Deadlines of nodes are not enforced unless `watching` does; those of HTTP requests are.
     """
     definition = _definition(workflow)
     refuse_unknown(pins or {}, definition)
-    server = MemoryServer(pins=pins, watching=watching, observers=observers)
+    server = MemoryServer(
+        pins=pins, watching=watching, observers=observers, egress=egress.rules(allow),
+        secrets=secrets, variables=variables,
+    )  # fmt: skip
     saved = server.create(definition)
     run_id = server.start(saved["id"], input)["id"]
     events = [Event.of(frame) for frame in server.watch(run_id)]

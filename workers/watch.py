@@ -20,11 +20,12 @@ from uuid import UUID
 
 import psutil
 
-from orchestrator import __version__, bootstrap, log_lines, settings
+from orchestrator import __version__, log_lines, settings
 from orchestrator.errors import StoreUnavailable
+from orchestrator.fleet_core import FleetCore
 from orchestrator.ports.store import Beat, Held, Pulse
-from workers.identity import Identity, identity
-from workers.presence import CARD, CLOSING
+from workers.identity import CARD, CLOSING, Identity, identity
+from workers.linux import children_of
 from workers.stopping import STOP_SIGNAL, leave_note
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.25
 #: Seconds of silence of the worker's main loop after which it is no sign of life any more.
 _SILENCE_S = 5.0
+#: Seconds until a thread that was left behind is taken to have come to its end.
+_STUCK_S = 600.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,13 +48,17 @@ class _Asked:
 class Watch:
     """Watches one incarnation of a worker until it is gone."""
 
-    def __init__(self, core: bootstrap.Core, me: Identity, main_pid: int, pulse_fd: int) -> None:
+    def __init__(self, core: FleetCore, me: Identity, main_pid: int, pulse_fd: int) -> None:
         self._core = core
         self._me = me
         self._settings = core.settings.worker
         self._main = psutil.Process(main_pid)
         self._pulse_fd = pulse_fd
+        #: The processes that own attempts: the pool's children, or the one with the threads.
         self._children: set[int] = set()
+        self._threads = False
+        #: Attempts of threads that would not stop, and when they were left behind.
+        self._stuck: dict[tuple[UUID, int, int], float] = {}
         self._closing = False
         self._card: dict[str, Any] | None = None
         self._asked: dict[tuple[UUID, int, int], _Asked] = {}
@@ -82,15 +89,14 @@ class Watch:
 
     def _look(self) -> None:
         """Notice children that have died since the last look."""
-        try:
-            now = {child.pid for child in self._main.children()}
-        except psutil.NoSuchProcess:
+        now = {self._main.pid} if self._threads else children_of(self._main.pid)
+        if not self._main.is_running():
             return
         for pid in self._children - now:
             try:
-                for held in self._core.store.fleet.of_child(self._me.id, pid):
+                for held in self._core.fleet.of_child(self._me.id, pid):
                     log.warning("child %s died in run %s", pid, held.claim.run_id)
-                    self._core.upkeep.conclude(held)
+                    self._core.conclude(held)
             except StoreUnavailable:
                 # Upkeep sees it too: the child is missing in the next beat.
                 log.warning("child %s died while Postgres is away", pid)
@@ -108,7 +114,7 @@ class Watch:
             return silent_s < _SILENCE_S + self._settings.lease_s
         self._next_beat = now + self._settings.beat_s
         try:
-            pulse = self._core.store.fleet.beat(self._sign(card))
+            pulse = self._core.fleet.beat(self._sign(card))
         except StoreUnavailable as error:
             # A server that refuses has nobody to give our work to. Silence may be a cut line,
             # and on its other side our lease runs out: stop before somebody else starts.
@@ -124,6 +130,7 @@ class Watch:
             path = self._me.desk / CARD
             if path.exists():
                 self._card = json.loads(path.read_text())
+                self._threads = bool(self._card["threads"])
         return self._card
 
     def _sign(self, card: dict[str, Any]) -> Beat:
@@ -156,14 +163,31 @@ class Watch:
     def _ask(self, held: Held) -> None:
         if held.owner.pid not in self._children:
             return
-        leave_note(self._me.desk, held.owner.pid, held.claim, held.verdict or "lost")
-        os.kill(held.owner.pid, STOP_SIGNAL)
+        reason = held.verdict or "lost"
+        leave_note(self._me.desk, held.owner.pid, held.claim, reason, alone=not self._threads)
+        if not self._threads:
+            os.kill(held.owner.pid, STOP_SIGNAL)
 
     def _force(self, held: Held) -> None:
         """Take the attempt away first, so that the child's last words change nothing; then kill."""
-        if self._core.upkeep.conclude(held) and held.owner.pid in self._children:
+        if self._core.conclude(held) and held.owner.pid in self._children:
+            if self._threads:
+                self._leave_stuck(held)
+                return
             log.warning("child %s did not stop in time (%s): killed", held.owner.pid, held.verdict)
             os.kill(held.owner.pid, signal.SIGKILL)
+
+    def _leave_stuck(self, held: Held) -> None:
+        """A thread cannot be killed, and its process works for many: it goes if half are stuck."""
+        claim, now = held.claim, time.monotonic()
+        self._stuck = {key: at for key, at in self._stuck.items() if now - at < _STUCK_S}
+        self._stuck[claim.run_id, claim.task_no, claim.attempt] = now
+        log.warning(
+            "run %s task %s did not stop in time (%s): its thread is left behind, %s so far",
+            claim.run_id, claim.task_no, held.verdict, len(self._stuck),
+        )  # fmt: skip
+        if 2 * len(self._stuck) >= (self._card or {})["slots"]:
+            os.kill(self._main.pid, signal.SIGKILL)
 
     def _kill_worker(self) -> None:
         log.error("worker %s was given up by the fleet: it ends and starts anew", self._me.name)
@@ -175,7 +199,7 @@ class Watch:
 
     def _farewell(self) -> None:
         try:
-            self._core.store.fleet.leave(self._me.id)
+            self._core.fleet.leave(self._me.id)
         except StoreUnavailable as error:
             log.warning("could not say goodbye, the lease will run out: %s", error)
         for path in self._me.desk.glob("*"):
@@ -190,8 +214,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # The worker it watches gets the same signal and may take its time to end.
         signal.signal(number, signal.SIG_IGN)
-    core = bootstrap.build(configured, pool_size=2)
-    Watch(core, identity(), int(sys.argv[1]), int(sys.argv[2])).run()
+    Watch(FleetCore(configured), identity(), int(sys.argv[1]), int(sys.argv[2])).run()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,11 @@
 -- paused, cancelling or ended run all claim nothing (NULL): losing is ordinary.
 CREATE FUNCTION zq_claim_v1(
     p_run uuid, p_task int[], p_attempt int[], p_claim uuid, p_worker uuid, p_pid int)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+RETURNS jsonb LANGUAGE plpgsql
+-- Few rows of a known key, whatever the statistics say.
+SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
 DECLARE
     v_now timestamptz;
     v_seq bigint;

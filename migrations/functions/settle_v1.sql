@@ -14,7 +14,11 @@ CREATE FUNCTION zq_settle_v1(
     p_output jsonb[], p_error jsonb[], p_delay float8[], p_logs jsonb,
     p_worker uuid, p_pid int, p_queues text[], p_take int, p_room int,
     p_next int[], p_next_attempt int[])
-RETURNS jsonb LANGUAGE plpgsql AS $$
+RETURNS jsonb LANGUAGE plpgsql
+-- Few rows of a known key, whatever the statistics say.
+SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
 DECLARE
     v_now timestamptz;
     v_run runs%ROWTYPE;

@@ -16,8 +16,8 @@ BEGIN
      WHERE workflow_id = p_workflow AND version = p_version AND tenant_id = p_tenant;
     IF NOT FOUND THEN RETURN NULL; END IF;
     v_n := jsonb_array_length(v_plan -> 'rows');
-    IF NOT EXISTS (SELECT 1 FROM runs
-                    WHERE state IN ('queued', 'running', 'paused', 'cancelling')) THEN
+    -- Of any tenant: behind a policy this would look at every live run until one is the tenant's.
+    IF NOT zq_any_live_v1() THEN
         -- Upkeep sleeps long when no run is live.
         PERFORM pg_notify('zq_upkeep', '');
     END IF;

@@ -24,6 +24,7 @@ ORDER = (
     "spread_v1",
     "spread_few_v1",
     "start_v1",
+    "start_newest_v1",
     "take_v1",
     "claim_v1",
     "settle_v1",

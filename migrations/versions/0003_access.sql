@@ -155,12 +155,16 @@ CREATE TABLE audit_log (
     resource_id TEXT DEFAULT '' NOT NULL,
     before TEXT,
     after TEXT,
+    detail TEXT DEFAULT '' NOT NULL,
     address TEXT DEFAULT '' NOT NULL,
     request_id TEXT DEFAULT '' NOT NULL,
     digest BYTEA NOT NULL,
     CONSTRAINT pk_audit_log PRIMARY KEY (tenant_id, no),
     CONSTRAINT fk_audit_log_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenants (id)
 );
+
+CREATE INDEX ix_audit_log_at ON audit_log (tenant_id, at);
+CREATE INDEX ix_audit_log_resource ON audit_log (tenant_id, resource_id, no);
 
 CREATE TABLE audit_heads (
     tenant_id UUID NOT NULL,

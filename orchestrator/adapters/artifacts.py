@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -81,15 +81,26 @@ class FolderArtifacts:
                     found.append(_artifact(at, name, about.st_size))
         return found
 
-    def prune(self, before: datetime) -> int:
+    def size(self, run_id: UUID, name: str) -> int:
         """See the port."""
-        gone = 0
+        with contextlib.suppress(FileNotFoundError), self._open(run_id) as at:
+            about = os.stat(name, dir_fd=at, follow_symlinks=False)
+            return about.st_size if stat.S_ISREG(about.st_mode) else 0
+        return 0
+
+    def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
+        """See the port."""
+        count = 0
         with contextlib.suppress(FileNotFoundError):
             for folder in sorted(self._folder.iterdir()):
                 if is_before(folder.name, before) and not folder.is_symlink():
+                    run_id = UUID(folder.name)
+                    held = sum(found.size_bytes for found in self.list(run_id)) if gone else 0
                     shutil.rmtree(folder)
-                    gone += 1
-        return gone
+                    count += 1
+                    if gone is not None:
+                        gone(run_id, held)
+        return count
 
     @contextmanager
     def _open(self, run_id: UUID) -> Iterator[int]:

@@ -5,9 +5,14 @@ A message is only a hint: early ack, no redelivery, no time limits, no eta. Post
 
 from __future__ import annotations
 
+import ssl
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
 from celery import Celery
 from kombu import Exchange, Queue
 
+from orchestrator.errors import SettingsError
 from orchestrator.ports.dispatch import FINISH_QUEUE, FINISH_RUN
 from orchestrator.settings import Settings
 
@@ -28,6 +33,9 @@ def make_celery(settings: Settings) -> Celery:
     }
     queues = [q.strip() for q in settings.worker.queues.split(",") if q.strip()]
     app.conf.update(
+        broker_transport=_transport(broker),
+        broker_use_ssl=_tls(broker),
+        redis_backend_use_ssl=_tls(settings.redis.url),
         task_queues=[Queue(q, Exchange(q), routing_key=q) for q in (*queues, FINISH_QUEUE)],
         task_default_queue=queues[0],
         task_create_missing_queues=True,
@@ -69,3 +77,22 @@ def make_celery(settings: Settings) -> Celery:
         },
     )
     return app
+
+
+def _transport(url: str) -> str | None:
+    """Return our own transport for Redis; other brokers keep kombu's."""
+    own = urlsplit(url).scheme in {"redis", "rediss"}
+    return "orchestrator.adapters.redis_broker:Transport" if own else None
+
+
+def _tls(url: str) -> dict[str, Any] | None:
+    """Return TLS options for a `rediss` URL: the server must prove who it is, unless it says
+    `ssl_cert_reqs` otherwise. Left to themselves, kombu checks nothing and Celery refuses."""
+    if urlsplit(url).scheme != "rediss":
+        return None
+    given = {k: v for k, v in parse_qsl(urlsplit(url).query) if k.startswith("ssl_")}
+    asked = given.pop("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    words = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
+    if asked not in words:
+        raise SettingsError(f"ssl_cert_reqs={asked[:40]}: it is required, optional or none")
+    return {**given, "ssl_cert_reqs": words[asked]}

@@ -2,8 +2,8 @@
 
 Celery itself would count attempts, duplicates and kills as parts and fire the body early or never;
 so messages carry the run's group id without a chord, and parts are reported here, after the commit
-that settles their task. The three semi-private Celery methods in use are called in this file alone
-and held by a contract test: `set_chord_size`, `on_chord_part_return`, `_chord_part_return_script`.
+that settles their task. The semi-private parts of Celery in use are touched in this file alone and
+held by a contract test: the keys of a chord, `on_chord_part_return`, `_chord_part_return_script`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from orchestrator.adapters.celery_events import CeleryEvents, celery_id, celery_name, moves
+from orchestrator.adapters.celery_messages import Messages
 from orchestrator.errors import ZQError
 from orchestrator.models.plan import Plan
 from orchestrator.models.task import TaskState
-from orchestrator.ports.dispatch import EXECUTE, FINISH_QUEUE, FINISH_RUN
+from orchestrator.ports.dispatch import FINISH_QUEUE, FINISH_RUN
 from orchestrator.ports.store import Moved, Release
 
 log = logging.getLogger(__name__)
@@ -48,15 +49,32 @@ class CeleryDispatcher:
         shown = app.conf.worker_send_task_events
         self._events = CeleryEvents(app) if shown else None
         self._names: dict[str, str] = {}
+        self._messages = Messages(app, self._names)
+        # Kombu and Celery each add the prefix by themselves; a client of ours does not.
+        self._prefix: str = app.conf.broker_transport_options.get("global_keyprefix", "")
+        self._one_server = app.conf.broker_url == app.conf.result_backend
 
-    def open(self, run_id: UUID, size: int) -> bool:
+    def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
         """See the port. Also right for a run that was stored while Redis was away: a run nobody
         has claimed has reported no part, so its chord cannot have fired and is not reopened."""
 
-        def work() -> None:
-            self._app.backend.set_chord_size(str(run_id), size)
+        return self._try("open a chord", lambda: self._open(str(run_id), size, messages))
 
-        return self._try("open a chord", work)
+    def _open(self, group: str, size: int, messages: Sequence[Sequence[Release]]) -> None:
+        """As `set_chord_size` and then publishing, in one round trip where one server has both."""
+        backend: Any = self._app.backend
+        pushes: list[tuple[str, str]] = []
+        if self._one_server and messages:
+            with self._app.producer_or_acquire() as producer:
+                pushes += self._messages.pushes(producer.channel, messages, again=False)
+        with backend.client.pipeline(transaction=False) as pipe:
+            pipe.delete(backend.get_key_for_group(group, ".c"))
+            pipe.set(backend.get_key_for_group(group, ".s"), size, ex=backend.chord_expires or None)
+            for key, payload in pushes:
+                pipe.lpush(f"{self._prefix}{key}", payload)
+            pipe.execute()
+        if messages and not self._one_server:
+            self._publish(messages, again=False)
 
     def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
         """See the port. Costs one publish a commit, and nothing with ZQ_BROKER__FLOWER_EVENTS
@@ -81,21 +99,20 @@ class CeleryDispatcher:
         return self._try("publish", lambda: self._publish(messages, again))
 
     def _publish(self, messages: Sequence[Sequence[Release]], again: bool) -> None:
+        # One pipeline for all of them: a fan-out may be hundreds of messages.
         with self._app.producer_or_acquire() as producer:
-            for together in messages:
-                ids = [f"{r.run_id}:{r.task_no}:{r.attempt}" for r in together]
-                names = [self._names.pop(task_id, None) for task_id in ids]
-                first = together[0]
-                self._app.send_task(
-                    EXECUTE,
-                    args=(str(first.run_id), [[r.task_no, r.attempt] for r in together]),
-                    task_id=f"{ids[0]}:{uuid4().hex[:8]}" if again else ids[0],
-                    shadow=names[0],
-                    queue=first.queue,
-                    group_id=str(first.run_id),
-                    ignore_result=True,
-                    producer=producer,
-                )
+            channel: Any = producer.channel
+            pushes = list(self._messages.pushes(channel, messages, again=again))
+            backend: Any = self._app.backend
+            client = backend.client if self._one_server else channel.client
+            prefix = self._prefix if self._one_server else ""
+            if len(pushes) == 1:
+                client.lpush(f"{prefix}{pushes[0][0]}", pushes[0][1])
+                return
+            with client.pipeline(transaction=False) as pipe:
+                for key, payload in pushes:
+                    pipe.lpush(f"{prefix}{key}", payload)
+                pipe.execute()
 
     def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
         """See the port. A part reported twice counts once."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -90,19 +90,31 @@ class ObjectArtifacts:
             return []
         return [described(name, sizes[name], about.get(name, b"")) for name in names]
 
-    def prune(self, before: datetime) -> int:
+    def size(self, run_id: UUID, name: str) -> int:
         """See the port."""
-        gone = 0
+        try:
+            with self._reaching() as (store, root):
+                return int(store.info(f"{root}/{run_id}/{name}")["size"])
+        except FileNotFoundError:
+            return 0
+
+    def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
+        """See the port."""
+        count = 0
         try:
             with self._reaching() as (store, root):
                 for folder in sorted(store.ls(root, detail=False)):
                     if is_before(_last(folder), before):
+                        run_id = UUID(_last(folder))
+                        held = sum(found.size_bytes for found in self.list(run_id)) if gone else 0
                         store.rm(folder, recursive=True)
-                        gone += 1
+                        count += 1
+                        if gone is not None:
+                            gone(run_id, held)
         except FileNotFoundError:
             # Nothing was ever stored, or another scheduler prunes too: the rest is for later.
-            return gone
-        return gone
+            return count
+        return count
 
     @staticmethod
     def _descriptions(store: Any, folder: str, names: Sequence[str]) -> dict[str, bytes]:

@@ -1,7 +1,9 @@
 """The bell on Redis pub/sub: one topic a run, one hub thread a process for all who listen.
 One pattern covers the topics of all runs.
 
-A frame that is lost here is repaired from the record by whoever streams; nothing is retried.
+Frames are signed with their topic: who can write to Redis but does not have the secret key can ring
+the bell, and no more; what happened is then read from the record. A frame that is lost here is
+repaired from the record by whoever streams; nothing is retried.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from hashlib import blake2b
+from hmac import compare_digest
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,6 +32,7 @@ from orchestrator.models.event import Event
 BATCHES = 256
 #: How often the hub looks around while nothing arrives, seconds.
 _TURN_S = 1.0
+_MARK_BYTES = 16
 #: What Redis takes for a pattern in `PSUBSCRIBE`.
 _GLOB = re.compile(r"[*?\[\\]")
 
@@ -77,7 +82,11 @@ class Ear:
 class RedisChannel:
     """Answers `ports.live.Channel`. Safe to share between threads and to carry over a fork."""
 
-    def __init__(self, url: str, *, prefix: str, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, *, prefix: str, timeout_s: float, keys: Sequence[bytes] = (b"",)
+    ) -> None:
+        """Sign with the first key, at most 64 bytes long, and believe what any of them signed."""
+        self._keys = tuple(keys)
         self._url = url
         self._prefix = prefix
         self._timeout_s = timeout_s
@@ -92,7 +101,9 @@ class RedisChannel:
             return
         topic = self._topic(events[0].run_id)
         try:
-            self._here().client.publish(topic, orjson.dumps([event.frame() for event in events]))
+            frames = orjson.dumps([event.frame() for event in events])
+            mark = _mark(self._keys[0], topic.encode(), frames)
+            self._here().client.publish(topic, mark + frames)
         except (redis.RedisError, OSError) as error:
             self._quiet_until = time.monotonic() + max(1.0, self._timeout_s)
             log.warning("channel: Redis is away, watchers read the record instead: %s", error)
@@ -133,14 +144,14 @@ class RedisChannel:
         if self._process is None or self._process.pid != os.getpid():
             with self._lock:
                 if self._process is None or self._process.pid != os.getpid():
-                    self._process = _Process(self._url, self._prefix, self._timeout_s)
+                    self._process = _Process(self._url, self._prefix, self._timeout_s, self._keys)
         return self._process
 
 
 class _Process:
     """What one process has: its client, and its hub once somebody listens."""
 
-    def __init__(self, url: str, prefix: str, timeout_s: float) -> None:
+    def __init__(self, url: str, prefix: str, timeout_s: float, keys: Sequence[bytes]) -> None:
         self.pid = os.getpid()
         # Connecting and answering share the time; only a connection found broken is made anew.
         self.client = redis.Redis.from_url(
@@ -150,7 +161,7 @@ class _Process:
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
-        self.hub = _Hub(self.client, f"{prefix}hub:{uuid4()}".encode())
+        self.hub = _Hub(self.client, f"{prefix}hub:{uuid4()}".encode(), keys)
 
 
 class _Hub:
@@ -159,8 +170,9 @@ class _Hub:
     Only the thread touches the connection; others change `_wanted` and ring the hub's own topic.
     """
 
-    def __init__(self, client: redis.Redis, wake: bytes) -> None:
+    def __init__(self, client: redis.Redis, wake: bytes, keys: Sequence[bytes]) -> None:
         self._client = client
+        self._keys = keys
         self._wake = wake
         self._lock = threading.Lock()
         self._wanted: dict[bytes, list[Ear]] = {}
@@ -234,7 +246,7 @@ class _Hub:
             message = line.get_message(timeout=_TURN_S)
             if message is not None:
                 heard = message["pattern"] or message["channel"]
-                self._sort(message["type"], heard, message["data"])
+                self._sort(message["type"], heard, message["channel"], message["data"])
             with self._lock:
                 wanted = set(self._wanted)
             for topic in wanted - asked:
@@ -245,7 +257,7 @@ class _Hub:
                     self._open.discard(topic)
             asked = wanted
 
-    def _sort(self, kind: str, topic: bytes, data: Any) -> None:
+    def _sort(self, kind: str, topic: bytes, channel: bytes, data: Any) -> None:
         if kind in ("subscribe", "psubscribe"):
             with self._lock:
                 self._open.add(topic)
@@ -254,7 +266,7 @@ class _Hub:
         elif kind in ("message", "pmessage") and topic != self._wake:
             with self._lock:
                 ears = tuple(self._wanted.get(topic, ()))
-            frames = _frames(data) if ears else None
+            frames = _frames(self._keys, channel, data) if ears else None
             for ear in ears:
                 ear.put(frames) if frames is not None else ear.lose()
 
@@ -264,10 +276,19 @@ def _is_pattern(topic: bytes) -> bool:
     return topic.endswith(b"*")
 
 
-def _frames(data: bytes) -> list[dict[str, Any]] | None:
+def _mark(key: bytes, topic: bytes, frames: bytes) -> bytes:
+    """Return what shows that a holder of the key published these frames on this topic."""
+    signed = b"%d:%b%b" % (len(topic), topic, frames)
+    return blake2b(signed, key=key, digest_size=_MARK_BYTES).digest()
+
+
+def _frames(keys: Sequence[bytes], topic: bytes, data: bytes) -> list[dict[str, Any]] | None:
     """Return the frames of a message; None when it is not one of ours."""
+    mark, told = data[:_MARK_BYTES], data[_MARK_BYTES:]
+    if not any(compare_digest(mark, _mark(key, topic, told)) for key in keys):
+        return None
     try:
-        frames = orjson.loads(data)
+        frames = orjson.loads(told)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(frames, list):

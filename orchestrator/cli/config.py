@@ -35,6 +35,7 @@ def show_settings(origin: bool, shape: str) -> int:
 
 def _rows(settings: Settings, *, with_origin: bool) -> list[dict[str, Any]]:
     values: dict[str, Any] = {"ZQ_HOME": str(settings.home), "ZQ_LOG_LEVEL": settings.log_level}
+    values["ZQ_ENVIRONMENT"] = settings.environment
     for section in SECTIONS:
         part = getattr(settings, section)
         for f in fields(part):

@@ -1,7 +1,15 @@
-"""Which server the command line speaks to, and with which key: named, set, or found in the home."""
+"""Which server the command line speaks to, and as whom: named, set, signed in, or in the home.
+
+Knows the order only; how a sign-in is kept and renewed is `cli.login_file`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from orchestrator.cli import login_file
 from orchestrator.cli.home import admin_key, live_url
 from orchestrator.client.http import Client
 from orchestrator.settings import Settings, load
@@ -10,20 +18,47 @@ from orchestrator.settings import Settings, load
 def connect(
     server: str | None = None, *, key: str | None = None, patience_s: float = 0.0
 ) -> Client:
-    """Return a client of the server that was named, set, or found in the home, in this order."""
+    """Return a client of the server that was named, set, signed in at, or found in the home.
+
+    In this order; and as whom: with the key that was given or set, by the sign-in at that very
+    server, or with the admin key in the home, which is sent to no other machine.
+    """
     settings = load()
-    if key is None:
-        key = settings.auth.admin_key or admin_key(settings.home, make=False)
-    return Client(server or address(settings), key, patience_s=patience_s)
+    login = login_file.load(settings.home)
+    if server is None and login is not None and not _address_is_set(settings):
+        server = login.server
+    server = (server or address(settings)).rstrip("/")
+    credential: str | Callable[[], str] = settings.auth.admin_key if key is None else key
+    if key is None and not credential:
+        if login is not None and login.server == server:
+            credential = login_file.Bearer(settings.home, login)
+        elif _is_here(server, settings):
+            credential = admin_key(settings.home, make=False)
+    return Client(server, credential, patience_s=patience_s)
 
 
 def address(settings: Settings) -> str:
     """Return the server's address; a running `zq up` knows better than a default does."""
-    if not {"ZQ_WEB__HOST", "ZQ_WEB__PORT"} & set(settings.origins):
+    if not _address_is_set(settings):
         found = live_url(settings.home)
         if found:
             return found
     return web_url(settings.web.host, settings.web.port)
+
+
+def _address_is_set(settings: Settings) -> bool:
+    return bool({"ZQ_WEB__HOST", "ZQ_WEB__PORT"} & set(settings.origins))
+
+
+def _is_here(server: str, settings: Settings) -> bool:
+    """Whether a server is this machine's own: its admin key is nobody else's business."""
+    try:
+        host = urlsplit(server).hostname or ""
+        if host == "localhost" or server == address(settings):
+            return True
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def web_url(host: str, port: int) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,9 @@ from orchestrator.client.http import Client
 from orchestrator.errors import ZQError
 from orchestrator.settings import Settings, load
 from orchestrator.stop_signal import StopSignal
+
+if TYPE_CHECKING:
+    from orchestrator.demo import DataServer
 
 #: How long the demo puts up with a server that is away: its run survives that too.
 PATIENCE_S = 60.0
@@ -42,14 +46,14 @@ def demo_command(keep: bool, workers: int) -> int:
     settings = load()
     began = time.monotonic()
     up = live(settings.home)
-    with DataServer() as data:
+    with DataServer(port=up.data_port if up else 0) as data:
         if up is not None:
             key = settings.auth.admin_key or admin_key(settings.home)
             show = Show(data.url, address(settings), key, _artifacts(settings), began)
             show.run()
             say(f"`zq up` (pid {up.pid}) goes on")
             return show.exit_code
-        return _from_nothing(_on_free_port(settings), data.url, keep, workers, began)
+        return _from_nothing(_on_free_port(settings), data, keep, workers, began)
 
 
 @dataclass(slots=True)
@@ -110,7 +114,9 @@ class Show:
         say(f"took {duration((time.monotonic() - self.began) * 1000)} from start to result")
 
 
-def _from_nothing(settings: Settings, data_url: str, keep: bool, workers: int, began: float) -> int:
+def _from_nothing(
+    settings: Settings, data: DataServer, keep: bool, workers: int, began: float
+) -> int:
     from orchestrator.cli.launch import Launch
     from orchestrator.cli.servers import report
 
@@ -118,13 +124,13 @@ def _from_nothing(settings: Settings, data_url: str, keep: bool, workers: int, b
         (show.warn if show else report)(name, line)
 
     show: Show | None = None
-    launch = Launch(settings, workers=workers, report=warn)
+    launch = Launch(settings, workers=workers, report=warn, data_port=data.port)
     failures: list[ZQError] = []
 
     def ready() -> None:
         nonlocal show
         say(f"ready: {launch.url}")
-        show = Show(data_url, launch.url, launch.key, _artifacts(settings), began)
+        show = Show(data.url, launch.url, launch.key, _artifacts(settings), began)
         # Beside the main thread, which goes on tending the children.
         threading.Thread(
             target=_play, args=(show, launch.stop, keep, failures.append), name="demo", daemon=True

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
+from orchestrator.cli.home import KEY_FILE, SECRET_FILE
 from orchestrator.cli.options import format_option
 from orchestrator.cli.output import clean, say, show
 from orchestrator.errors import EmbeddedUnavailable, SettingsError, ZQError
@@ -101,11 +102,11 @@ def _home(settings: Settings) -> Check:
         return Check(
             name="home", fine=False, said=f"{home} cannot be written", remedy="set ZQ_HOME"
         )
-    key = home / "admin.key"
-    if key.exists() and stat.S_IMODE(key.stat().st_mode) & 0o077:
-        return Check(
-            name="home", fine=False, said=f"others may read {key}", remedy=f"chmod 600 {key}"
-        )
+    for key in (home / KEY_FILE, home / SECRET_FILE):
+        if key.exists() and stat.S_IMODE(key.stat().st_mode) & 0o077:
+            return Check(
+                name="home", fine=False, said=f"others may read {key}", remedy=f"chmod 600 {key}"
+            )
     return Check(name="home", fine=True, said=str(home))
 
 

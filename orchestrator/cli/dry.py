@@ -33,7 +33,15 @@ class DryRunFailed(ZQError):
         self.problems = tuple(problems)
 
 
-def run_dry(file: str, given: Mapping[str, Any], pins: Sequence[str], shape: str) -> int:
+def run_dry(
+    file: str,
+    given: Mapping[str, Any],
+    pins: Sequence[str],
+    shape: str,
+    *,
+    secrets: str | None = None,
+    variables: str | None = None,
+) -> int:
     """Play a file through and print what became of it; 0 when it succeeded, else 1."""
     path = Path(file)
     if not path.is_file():
@@ -42,13 +50,30 @@ def run_dry(file: str, given: Mapping[str, Any], pins: Sequence[str], shape: str
             param_hint="WORKFLOW",
         )
     pinned = read_pins(pins)
+    kept = {
+        "secrets": _values(secrets, "--secrets-file", texts=True),
+        "variables": _values(variables, "--vars-file"),
+    }
     with _start() as child:
         try:
             definition = _checked(path)
-            told = _ask(child, definition, given, pinned)
+            told = _ask(child, definition, given, {"pins": pinned, **kept})
             return _show(told, definition, shape)
         finally:
             child.kill()
+
+
+def _values(file: str | None, option: str, *, texts: bool = False) -> dict[str, Any]:
+    from orchestrator.cli.inputs import read_document
+
+    if file is None:
+        return {}
+    found = read_document(Path(file).read_text(encoding="utf-8"), file)
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{file} must hold NAME: VALUE lines", param_hint=option)
+    if texts and not all(isinstance(value, str) for value in found.values()):
+        raise click.BadParameter(f"{file}: secrets are texts; quote numbers", param_hint=option)
+    return found
 
 
 def read_pins(pins: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +132,7 @@ def _ask(
     child: subprocess.Popen[bytes],
     definition: Mapping[str, Any],
     given: Mapping[str, Any],
-    pins: Mapping[str, Any],
+    kept: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Send the request and yield what comes back; DryRunFailed for a refusal or a dead child."""
     from orchestrator.settings import load
@@ -115,7 +140,7 @@ def _ask(
     request = {
         "definition": definition,
         "input": given,
-        "pins": pins,
+        **kept,
         "modules": load().worker.modules,
     }
     if child.stdin is None or child.stdout is None:

@@ -1,4 +1,4 @@
-"""What `zq` keeps in $ZQ_HOME for itself: the admin key, and who runs everything here and where."""
+"""What `zq` keeps in $ZQ_HOME for itself: its keys, and who runs everything here and where."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.errors import ZQError
 
 KEY_FILE = "admin.key"
+SECRET_FILE = "secret.key"  # noqa: S105
 LOCK_FILE = "up.lock"
 STATE_FILE = "up.json"
 
@@ -29,6 +30,8 @@ class Up:
 
     pid: int
     url: str
+    #: Where its nodes may reach a demo's data server on 127.0.0.1; 0: nowhere.
+    data_port: int = 0
 
 
 def admin_key(home: Path, *, make: bool = True) -> str:
@@ -43,6 +46,23 @@ def admin_key(home: Path, *, make: bool = True) -> str:
 
     private_folder(home)
     return password(path)
+
+
+def secret_key(home: Path) -> str:
+    """Return the secret key kept in the home, made once with 256 bits.
+
+    Of two processes that make one at the same time, both get the first one's.
+    """
+    from orchestrator.adapters.embedded.files import password, private_folder
+
+    kept = private_folder(home) / SECRET_FILE
+    if not kept.exists():
+        made = home / f".{SECRET_FILE}.{os.getpid()}"
+        password(made)
+        with contextlib.suppress(FileExistsError):
+            os.link(made, kept)
+        made.unlink()
+    return kept.read_text().strip()
 
 
 @contextlib.contextmanager
@@ -69,11 +89,12 @@ def only_one(home: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def announce(home: Path, url: str) -> None:
-    """Write down, while the home is held, where the server is."""
+def announce(home: Path, url: str, data_port: int = 0) -> None:
+    """Write down, while the home is held, where the server is and where a demo's data may be."""
     from orchestrator.adapters.embedded.files import write_private
 
-    write_private(home / STATE_FILE, json.dumps({"pid": os.getpid(), "url": url}))
+    state = {"pid": os.getpid(), "url": url, "data_port": data_port}
+    write_private(home / STATE_FILE, json.dumps(state))
 
 
 def live(home: Path) -> Up | None:
@@ -100,6 +121,7 @@ def live_url(home: Path) -> str | None:
 def _state(home: Path) -> Up | None:
     try:
         known = json.loads((home / STATE_FILE).read_text())
-        return Up(pid=int(known["pid"]), url=str(known["url"]))
+        data_port = int(known.get("data_port", 0))
+        return Up(pid=int(known["pid"]), url=str(known["url"]), data_port=data_port)
     except (OSError, ValueError, KeyError, TypeError):
         return None

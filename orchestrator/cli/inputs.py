@@ -25,7 +25,7 @@ def read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
             raise click.BadParameter(f"{pair!r} is not key=value", param_hint="-i")
         if key in found:
             raise click.BadParameter(f"{key!r} is given twice", param_hint="-i")
-        found[key] = _value(text)
+        found[key] = read_value(text)
     return found
 
 
@@ -51,7 +51,8 @@ def read_document(text: str, name: str) -> Any:
         raise click.BadParameter(f"{name} cannot be read: {why}") from None
 
 
-def _value(text: str) -> Any:
+def read_value(text: str) -> Any:
+    """Return the JSON that a text reads as, else the text."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except ValueError:

@@ -20,9 +20,10 @@ import psutil
 
 from orchestrator.adapters.embedded import EmbeddedServices, running
 from orchestrator.adapters.embedded.files import private_folder
+from orchestrator.adapters.embedded.process import free_port
 from orchestrator.cli.children import Child, Report, stop_all
 from orchestrator.cli.connection import web_url
-from orchestrator.cli.home import admin_key, announce, only_one
+from orchestrator.cli.home import admin_key, announce, only_one, secret_key
 from orchestrator.errors import ServiceUnavailable, ZQError
 from orchestrator.settings import Settings
 from orchestrator.stop_signal import StopSignal
@@ -61,8 +62,13 @@ def servers(settings: Settings) -> Iterator[tuple[Settings, EmbeddedServices | N
 class Launch:
     """One `zq up`, from the first server to the last process's end. Main thread only."""
 
-    def __init__(self, settings: Settings, *, workers: int, report: Report) -> None:
-        self.settings = replace(settings, home=settings.home.absolute())
+    def __init__(
+        self, settings: Settings, *, workers: int, report: Report, data_port: int = 0
+    ) -> None:
+        settings = replace(settings, home=settings.home.absolute())
+        #: Where nodes may reach the demo's data server; chosen now for a demo that comes later.
+        self._data_port = data_port or (free_port() if has_demo(settings) else 0)
+        self.settings = open_for_demo(settings, self._data_port)
         self._workers = workers
         self._report = report
         self._signals = 0
@@ -80,9 +86,20 @@ class Launch:
             with only_one(home):
                 refuse_taken_port(self.settings)
                 self.key = self.settings.auth.admin_key or admin_key(home)
+                self._take_secret_key()
                 self._run(ready)
         finally:
             _sweep()
+
+    def _take_secret_key(self) -> None:
+        """Use the home's own secret key with embedded servers; SettingsError without one."""
+        from orchestrator.models.secret_keys import SecretKeys
+
+        auth = self.settings.auth
+        if self.settings.embedded and not auth.secret_key:
+            auth = replace(auth, secret_key=secret_key(self.settings.home))
+            self.settings = replace(self.settings, auth=auth)
+        SecretKeys(auth.secret_key, auth.secret_keys_old)
 
     def _run(self, ready: Callable[[], None]) -> None:
         from orchestrator.adapters.postgres.migrate import migrate
@@ -101,7 +118,7 @@ class Launch:
                 self._tend(everyone, services, until=gate.open)
                 gate.close()
                 if not self.stop.is_set():
-                    announce(settings.home, self.url)
+                    announce(settings.home, self.url, self._data_port)
                     ready()
                 self._tend(everyone, services, until=self.stop.is_set)
             finally:
@@ -204,9 +221,11 @@ def environment(settings: Settings, key: str) -> dict[str, str]:
         "ZQ_DATABASE__URL": settings.database.url,
         "ZQ_REDIS__URL": settings.redis.url,
         "ZQ_AUTH__ADMIN_KEY": key,
+        "ZQ_AUTH__SECRET_KEY": settings.auth.secret_key,
         "ZQ_WEB__HOST": settings.web.host,
         "ZQ_WEB__PORT": settings.web.port,
         "ZQ_WORKER__MODULES": worker_modules(settings),
+        "ZQ_EGRESS__ALLOW": settings.egress.allow,
     }
     env = {k: v for k, v in os.environ.items() if k.removesuffix("_FILE") not in resolved}
     return {
@@ -220,9 +239,22 @@ def environment(settings: Settings, key: str) -> dict[str, str]:
 def worker_modules(settings: Settings) -> str:
     """Return what workers of these settings are to load; with embedded Postgres the demo too."""
     modules = [name for name in settings.worker.modules.split(",") if name]
-    if "ZQ_DATABASE__URL" not in settings.origins:
+    if has_demo(settings):
         modules.append(DEMO_MODULE)
     return ",".join(dict.fromkeys(modules))
+
+
+def has_demo(settings: Settings) -> bool:
+    """Tell whether workers know the demo's functions: with this machine's own Postgres."""
+    return "ZQ_DATABASE__URL" not in settings.origins
+
+
+def open_for_demo(settings: Settings, port: int) -> Settings:
+    """Let nodes call one port of 127.0.0.1, the demo's data server; 0 opens nothing."""
+    if not port:
+        return settings
+    allow = ",".join(filter(None, [settings.egress.allow, f"127.0.0.1:{port}"]))
+    return replace(settings, egress=replace(settings.egress, allow=allow))
 
 
 def _python_path() -> str:

@@ -120,6 +120,14 @@ def printed(shape: str, value: Any, columns: Mapping[str, Callable[[Any], Any]])
     return list(table(rows, list(columns)))
 
 
+def show_one(shape: str, value: Any, line: str) -> None:
+    """Print what became of one thing: a line for people, or the whole of it."""
+    if shape == "table":
+        say(line)
+    else:
+        show(shape, value, {})
+
+
 def show_line(shape: str, value: Any, line: str) -> None:
     """Print one thing of a stream: a line for people, a line of JSON, or a YAML document."""
     if shape == "json":

@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     "--pin", "pins", multiple=True, metavar="NODE=JSON|@FILE",
     help="With --dry: this node's output; its work is not done.",
 )  # fmt: skip
+@click.option(
+    "--secrets-file", type=click.Path(exists=True, dir_okay=False),
+    help="With --dry: what `secrets.NAME` reads, as a YAML or JSON file.",
+)  # fmt: skip
+@click.option(
+    "--vars-file", type=click.Path(exists=True, dir_okay=False),
+    help="With --dry: what `vars.NAME` reads, as a YAML or JSON file.",
+)  # fmt: skip
 @server_option
 @format_option
 def run_command(
@@ -45,6 +53,8 @@ def run_command(
     follow: bool,
     dry: bool,
     pins: Sequence[str],
+    secrets_file: str | None,
+    vars_file: str | None,
     server: str | None,
     shape: str,
 ) -> int:
@@ -57,9 +67,11 @@ def run_command(
     if dry:
         from orchestrator.cli.dry import run_dry
 
-        return run_dry(workflow, given, pins, shape)
-    if pins:
-        raise click.UsageError("--pin works with --dry only: a server runs the real handlers")
+        return run_dry(workflow, given, pins, shape, secrets=secrets_file, variables=vars_file)
+    if pins or secrets_file or vars_file:
+        raise click.UsageError(
+            "--pin, --secrets-file and --vars-file work with --dry only: a server has its own"
+        )
     from orchestrator.cli.connection import connect
 
     with connect(server, patience_s=PATIENCE_S if follow else 0.0) as client:

@@ -25,12 +25,15 @@ def up_command(workers: int) -> int:
     Without ZQ_DATABASE__URL and ZQ_REDIS__URL, Postgres and Redis run from $ZQ_HOME. Ctrl-C stops
     it all in order; a second one does not wait for work that still runs.
     """
+    from orchestrator.cli.first_user import hint
     from orchestrator.cli.launch import Launch
 
     launch = Launch(load(), workers=workers, report=report)
 
     def ready() -> None:
         say(f"ready: {launch.url}")
+        if told := hint(launch.url, launch.key):
+            say(told, err=True)
 
     launch.run(ready)
     say("stopped", err=True)
@@ -57,21 +60,29 @@ def stream_command() -> NoReturn:
 @click.group("worker", invoke_without_command=True)
 @click.option("--slots", type=click.IntRange(1), help="Tasks at a time; else ZQ_WORKER__SLOTS.")
 @click.option("--queues", help="Comma-separated queues; else ZQ_WORKER__QUEUES.")
-def worker_command(slots: int | None, queues: str | None) -> NoReturn:
+@click.option(
+    "--pool",
+    type=click.Choice(["prefork", "threads"]),
+    help="What a slot is; else ZQ_WORKER__POOL.",
+)
+def worker_command(slots: int | None, queues: str | None, pool: str | None) -> NoReturn:
     """Run a worker under its supervisor, until SIGTERM; what runs then is finished first."""
     if slots:
         os.environ["ZQ_WORKER__SLOTS"] = str(slots)
     if queues:
         os.environ["ZQ_WORKER__QUEUES"] = queues
+    if pool:
+        os.environ["ZQ_WORKER__POOL"] = pool
     _become("workers.supervisor")
 
 
 @click.command("scheduler")
 def scheduler_command() -> int:
     """Run the scheduler: timers, lost work, runs that must end. Several may run."""
-    from orchestrator import bootstrap, log_lines
+    from orchestrator import bootstrap, log_lines, start_check
 
     settings = load()
+    start_check.refuse_unsafe(settings)
     stop = StopSignal()
     stop.on((signal.SIGTERM, signal.SIGINT))
     log_lines.set_up(settings.log_level)
@@ -103,10 +114,13 @@ def migrate_command() -> int:
 def _become(module: str, *arguments: str) -> NoReturn:
     """Replace this process by a module's, so that signals and exit codes are the module's own."""
     from orchestrator.bootstrap import resolve
-    from orchestrator.cli.home import admin_key
+    from orchestrator.cli.home import admin_key, secret_key
     from orchestrator.cli.launch import worker_modules
 
-    settings = resolve(load())
+    given = load()
+    settings = resolve(given)
+    if given.embedded and not given.auth.secret_key:
+        os.environ["ZQ_AUTH__SECRET_KEY"] = secret_key(given.home)
     os.environ["ZQ_WORKER__MODULES"] = worker_modules(settings)
     os.environ["ZQ_DATABASE__URL"] = settings.database.url
     os.environ["ZQ_REDIS__URL"] = settings.redis.url

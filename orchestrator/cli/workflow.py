@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.again import show_list
+from orchestrator.cli.grants import grants_command
 from orchestrator.cli.names import workflow_names
 from orchestrator.cli.options import PATIENCE_S, format_option, server_option, watch_option
 from orchestrator.cli.output import ago, clean, progress, say, show
@@ -26,6 +27,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 @click.group("workflow")
 def workflow_command() -> None:
     """Look at saved workflows and their versions, export and roll them back."""
+
+
+workflow_command.add_command(grants_command)
 
 
 @workflow_command.command("list")

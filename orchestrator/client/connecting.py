@@ -171,7 +171,8 @@ def connect(
 ) -> Connection:
     """Connect to a server, found as the command line finds it, or to this process's memory.
 
-    Without `server` and `key` the ZQ_ settings count, then a `zq up` in $ZQ_HOME. No server:
+    Without `server` and `key` the ZQ_ settings count, then who is signed in (`zq login`), then a
+    `zq up` in $ZQ_HOME. No server:
     ServerUnreachable at once; later a request is repeated for `patience_s` while the server is
     away, and nothing is created twice. With `memory`
     the real handlers run here without any server, waits take no time, and `pins` are outputs by

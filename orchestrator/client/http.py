@@ -6,7 +6,7 @@ Knows nothing of the command line and nothing of the server's code: only paths, 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote
@@ -46,16 +46,19 @@ class ApiError(ZQError):
 class Client:
     """A session with one server. Close it, or use it in a `with`; one thread at a time.
 
+    `key` may be a function, asked before every request: a sign-in's token does not live long.
     `patience_s` is how long a request is repeated while the server is away or answers 503; what
     creates something carries an Idempotency-Key, so a repetition creates nothing twice.
     """
 
-    def __init__(self, server: str, key: str = "", *, patience_s: float = 0.0) -> None:
+    def __init__(
+        self, server: str, key: str | Callable[[], str] = "", *, patience_s: float = 0.0
+    ) -> None:
         self.server = server.rstrip("/")
         self._key = key
         try:
             self._http = httpx.Client(
-                base_url=self.server, headers=self.headers,
+                base_url=self.server, auth=self._signed,
                 timeout=httpx.Timeout(30.0, connect=5.0), trust_env=False,
             )  # fmt: skip
         except httpx.InvalidURL as error:
@@ -72,7 +75,8 @@ class Client:
     @property
     def headers(self) -> dict[str, str]:
         """What every request and socket carries."""
-        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        key = self._key() if callable(self._key) else self._key
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def close(self) -> None:
         self._http.close()
@@ -96,10 +100,24 @@ class Client:
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
 
+    def download(self, path: str, **params: Any) -> Iterator[bytes]:
+        """Yield what a GET below `/api/v1` answers, as it arrives; none of it is kept.
+
+        ApiError as of `request`; ServerUnreachable also where it breaks off before its end.
+        """
+        try:
+            with self._http.stream("GET", f"/api/v1/{path}", params=params) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise ApiError(answer.status_code, _problem(answer))
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
     def ping(self) -> None:
         """Raise ServerUnreachable at once where no server answers; a key is not looked at."""
         try:
-            self._once("GET", "/healthz", {})
+            self._answer(self._http.get("/healthz", auth=None))
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
 
@@ -110,7 +128,13 @@ class Client:
         )
 
     def _once(self, method: str, url: str, options: Mapping[str, Any]) -> httpx.Response:
-        answer = self._http.request(method, url, **options)
+        return self._answer(self._http.request(method, url, **options))
+
+    def _signed(self, request: httpx.Request) -> httpx.Request:
+        request.headers.update(self.headers)
+        return request
+
+    def _answer(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_error:
             raise ApiError(answer.status_code, _problem(answer))
         return answer
@@ -291,6 +315,18 @@ class Client:
             if not page.get("next_cursor"):
                 return items
             body["cursor"] = page["next_cursor"]
+
+    def quotas(self, tenant_id: str | None = None) -> list[dict[str, Any]]:
+        """Return the quotas of a tenant, your own by default, with their present use."""
+        path = "quotas" if tenant_id is None else f"quotas/{quote(tenant_id, safe='')}"
+        items: list[dict[str, Any]] = self._json("GET", path)["items"]
+        return items
+
+    def set_quotas(self, tenant_id: str, values: Mapping[str, int | None]) -> list[dict[str, Any]]:
+        """Set quotas of a tenant: 0 for no limit, None for the default; return all of them."""
+        answer = self._json("PUT", f"quotas/{quote(tenant_id, safe='')}", json=dict(values))
+        items: list[dict[str, Any]] = answer["items"]
+        return items
 
     def artifacts(self, run_id: str) -> list[dict[str, Any]]:
         """Return the files a run has left behind: name, content_type, size_bytes."""

@@ -41,16 +41,31 @@ def data_folder() -> Path:
     return folder
 
 
-class DataServer:
-    """Serves the files on a free port of 127.0.0.1 from a thread; use it in a `with`."""
+class PortTaken(ZQError):
+    """Another program, or another demo, listens where this one's data is to be."""
 
-    def __init__(self, folder: Path | None = None, *, flaky: str = FLAKY_FILE) -> None:
+    code = "port_taken"
+
+
+class DataServer:
+    """Serves the files on a port of 127.0.0.1 (0: any) from a thread; use it in a `with`."""
+
+    def __init__(
+        self, folder: Path | None = None, *, flaky: str = FLAKY_FILE, port: int = 0
+    ) -> None:
         self._left_to_refuse = {flaky} if flaky else set()
         self._lock = threading.Lock()
         handler = partial(_Handler, self, folder or data_folder())
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        except OSError as error:
+            raise PortTaken(
+                f"port {port} of 127.0.0.1, where `zq up` lets nodes fetch the demo's data, is"
+                " taken; start again when the other demo is over, or start `zq up` again"
+            ) from error
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.port: int = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, name="demo data", daemon=True).start()

@@ -6,7 +6,7 @@ Decisions only. Where a principal comes from is `services.access`; where it is a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from uuid import UUID
 
@@ -99,6 +99,8 @@ class Principal:
     grants: Mapping[UUID, frozenset[Permission]] = field(default_factory=dict)
     #: Of a user's sign-in; None for keys.
     session_id: UUID | None = None
+    #: What its token narrows it to, below what is recorded; None: to nothing.
+    scopes: frozenset[Permission] | None = None
 
     def may(self, wanted: Permission, workflow_id: UUID | None = None) -> bool:
         """Tell whether it may; with a workflow, its grants on that one count too."""
@@ -106,9 +108,26 @@ class Principal:
             return True
         return workflow_id is not None and wanted in self.grants.get(workflow_id, frozenset())
 
+    @property
+    def held(self) -> frozenset[Permission]:
+        """Return what it may do anywhere: in the tenant, or with a single workflow."""
+        return self.permissions.union(*self.grants.values())
+
     def somewhere(self, wanted: Permission) -> frozenset[UUID]:
         """Return the workflows on which a grant allows it; empty for most principals."""
         return frozenset(w for w, allowed in self.grants.items() if wanted in allowed)
+
+
+def narrowed(principal: Principal, scopes: frozenset[Permission] | None) -> Principal:
+    """Return the principal with no more than some permissions; None leaves it as it is."""
+    if scopes is None:
+        return principal
+    return replace(
+        principal,
+        permissions=principal.permissions & scopes,
+        grants={workflow: allowed & scopes for workflow, allowed in principal.grants.items()},
+        scopes=scopes,
+    )
 
 
 def permissions_of(

@@ -32,6 +32,9 @@ class PlanNode:
     #: The node's own policy, or the workflow's.
     retry: RetryPolicy
     timeout_s: float
+    #: What the config reads of `secrets` and of `vars`, by name; for most nodes nothing.
+    secrets: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ def compile(workflow: Workflow) -> Plan:  # noqa: A001
         for target in row:
             upstream[target].append(source)
     handles = _handles(workflow, numbers)
+    reads = [_reads(node) for node in workflow.nodes]
     nodes = tuple(
         PlanNode(
             no,
@@ -102,9 +106,11 @@ def compile(workflow: Workflow) -> Plan:  # noqa: A001
             tuple(upstream[no]),
             tuple(dependants[no]),
             tuple(handles.get((no, target)) for target in dependants[no]),
-            _needs(node, numbers),
+            tuple(sorted(numbers[name] for name in reads[no]["nodes"] if name in numbers)),
             node.retry or workflow.settings.retry,
             DEFAULT_TIMEOUT_S if node.timeout_s is None else node.timeout_s,
+            tuple(sorted(reads[no]["secrets"])),
+            tuple(sorted(reads[no]["vars"])),
         )
         for no, node in enumerate(workflow.nodes)
     )
@@ -156,11 +162,11 @@ def _output_needs(workflow: Workflow, numbers: dict[str, int]) -> tuple[int, ...
     return tuple(no for node_id, no in numbers.items() if node_id in names)
 
 
-def _needs(node: Node, numbers: dict[str, int]) -> tuple[int, ...]:
-    reads = {
-        numbers[reference.name]
-        for _, references, _ in findings(node)
-        for reference in references
-        if reference.root == "nodes" and reference.name in numbers
-    }
-    return tuple(sorted(reads))
+def _reads(node: Node) -> dict[str, set[str]]:
+    """The names that a node's config reads, by root."""
+    found: dict[str, set[str]] = {"nodes": set(), "secrets": set(), "vars": set()}
+    for _, references, _ in findings(node):
+        for root, name in references:
+            if name is not None and root in found:
+                found[root].add(name)
+    return found

@@ -13,6 +13,7 @@ from orchestrator.models.json_schema import place
 from orchestrator.models.node import NODE_ID, Node
 from orchestrator.models.node_type import CATALOGUE, expression_fields
 from orchestrator.models.problem import Problem, did_you_mean
+from orchestrator.models.secret import NAME
 
 if TYPE_CHECKING:
     from orchestrator.models.workflow import Edge, Workflow
@@ -221,8 +222,7 @@ class _References:
                 known = ", ".join(_RUN_FIELDS[: 1 if no is None else None])
                 return "unknown_reference", f"`run` has no '{name[:80]}'; it has {known}"
             case "secrets" | "vars":
-                what = f"{root}.{name}" if name else root
-                return "unknown_reference", f"`{what[:100]}` does not exist; use `inputs`"
+                return _kept(root, name, no)
             case "item" | "index":
                 return "unknown_reference", f"`{root}` exists only inside a fan-out"
         return None
@@ -245,6 +245,19 @@ class _References:
             return None
         here = self.workflow.nodes[no].id
         return "not_upstream", f"'{name}' does not run before '{here}'; add an edge from it"
+
+
+def _kept(root: str, name: str | None, no: int | None) -> tuple[str, str] | None:
+    """Which secrets and variables there are is another matter in each environment: only the form
+    is judged, so that it is known before a run which ones a node is given."""
+    if no is None:
+        return "bad_reference", f"the run's output cannot read `{root}`; read it in a node"
+    if name is None:
+        return "bad_reference", f"name it in the expression itself: {root}.NAME"
+    if not NAME.match(name):
+        text = f"{name[:80]!r} is no name: a letter or _, then at most 63 of A-Z a-z 0-9 _"
+        return "bad_reference", text
+    return None
 
 
 def findings(

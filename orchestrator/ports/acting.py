@@ -15,6 +15,16 @@ from uuid import UUID
 from orchestrator.models.access import Principal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One resource that a transaction changes; digests are hex SHA-256 of before and after."""
+
+    resource: str
+    resource_id: str
+    before: str | None = None
+    after: str | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Acting:
     """A request on its way. Services fill in what it changes, with `note`."""
@@ -24,13 +34,8 @@ class Acting:
     request_id: str = ""
     #: Its name in the audit log, such as `runs.cancel_run`; None where nothing may be written.
     action: str | None = None
-    resource: str = ""
-    resource_id: str = ""
-    #: Digests (hex SHA-256) of the resource as it was, and as it is now.
-    before: str | None = None
-    after: str | None = None
-    #: How many audit entries its transactions have recorded.
-    recorded: int = field(default=0)
+    #: What the open transaction changes. Whoever opens one clears it, `audit.record` empties it.
+    changes: list[Change] = field(default_factory=list)
 
     @property
     def tenant_id(self) -> UUID:
@@ -38,12 +43,37 @@ class Acting:
         return self.principal.tenant_id
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from, and what it is called: known before anybody is."""
+
+    address: str = ""
+    request_id: str = ""
+
+
+_NOWHERE = Origin()
+_ORIGIN: ContextVar[Origin | None] = ContextVar("origin", default=None)
 _ACTING: ContextVar[Acting | None] = ContextVar("acting", default=None)
 
 
 def acting() -> Acting | None:
     """Return on whose behalf this thread works; None: the engine's own."""
     return _ACTING.get()
+
+
+def origin() -> Origin:
+    """Return where the request that this thread answers comes from; empty: there is none."""
+    return _ORIGIN.get() or _NOWHERE
+
+
+def come_from(one: Origin) -> None:
+    """Say where the request of this context comes from: for whoever gave it one of its own."""
+    _ORIGIN.set(one)
+
+
+def act(one: Acting) -> None:
+    """Work on somebody's behalf to the end of this context: for whoever gave it one of its own."""
+    _ACTING.set(one)
 
 
 @contextmanager
@@ -59,8 +89,16 @@ def acting_as(one: Acting | None) -> Iterator[None]:
 def note(
     resource: str, resource_id: object, *, before: str | None = None, after: str | None = None
 ) -> None:
-    """Say what the acting request is about to change; call it inside the transaction."""
+    """Say what the acting request is about to change; call it inside the transaction.
+
+    A second note of the same resource joins the first: one entry a resource and transaction.
+    """
     one = _ACTING.get()
-    if one is not None:
-        one.resource, one.resource_id = resource, str(resource_id)
-        one.before, one.after = before, after
+    if one is None:
+        return
+    named = str(resource_id)
+    for earlier in tuple(one.changes):
+        if (earlier.resource, earlier.resource_id) == (resource, named):
+            one.changes.remove(earlier)
+            before = earlier.before
+    one.changes.append(Change(resource=resource, resource_id=named, before=before, after=after))

@@ -19,8 +19,8 @@ FINISH_QUEUE = "zq.finish"
 class Dispatcher(Protocol):
     """A run as one chord. Nothing here raises: what is not announced, upkeep announces again."""
 
-    def open(self, run_id: UUID, size: int) -> bool:
-        """Set the chord's size, once, before the first release. False when it could not be set."""
+    def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
+        """Set the chord's size, once, and then release `messages`. False when it could not be."""
 
     def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
         """Let Celery's own tools see a commit, before what it released is announced.

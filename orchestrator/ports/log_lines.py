@@ -19,6 +19,8 @@ class LogFilter:
     tenant_id: UUID
     run_ids: tuple[UUID, ...] = ()
     workflow_id: UUID | None = None
+    #: Only lines of runs of these workflows, whatever else is asked; None: of all.
+    among: frozenset[UUID] | None = None
     node_id: str | None = None
     levels: tuple[str, ...] = ()
     #: Part of the message, in any case.

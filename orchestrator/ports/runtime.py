@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -40,5 +40,11 @@ class Artifacts(Protocol):
     def list(self, run_id: UUID) -> Sequence[Artifact]:
         """Return what the run has stored, by name."""
 
-    def prune(self, before: datetime) -> int:
-        """Remove all files of runs that were started before a moment; return how many runs."""
+    def size(self, run_id: UUID, name: str) -> int:
+        """Return the bytes of a file, 0 when there is none."""
+
+    def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
+        """Remove all files of runs that were started before a moment; return how many runs.
+
+        `gone` is told of each run that was removed, and how many bytes its files had.
+        """

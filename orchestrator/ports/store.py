@@ -13,11 +13,15 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from orchestrator.models.event import Event
+from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.saved import SavedWorkflow, Version
 from orchestrator.models.task import Claim, Task
+from orchestrator.ports.audit import Audit
 from orchestrator.ports.log_lines import LogFilter, LogPage
 from orchestrator.ports.moving import Ending, LogLine, Moved, Owner, Release, Take
+from orchestrator.ports.quotas import QuotaChecks, QuotaRecord
+from orchestrator.ports.secrets import SecretRows, VariableRows
 
 __all__ = [
     "Beat",
@@ -62,6 +66,8 @@ class RunFilter:
 
     tenant_id: UUID
     workflow_id: UUID | None = None
+    #: Only runs of these workflows, whatever else is asked; None: of all.
+    among: frozenset[UUID] | None = None
     states: tuple[RunState, ...] = ()
     trigger: Trigger | None = None
     since: datetime | None = None
@@ -88,9 +94,15 @@ class Workflows(Protocol):
         """Return the one live workflow of this name."""
 
     def list(
-        self, tenant_id: UUID, *, before: UUID | None, limit: int, query: str | None
+        self,
+        tenant_id: UUID,
+        *,
+        before: UUID | None,
+        limit: int,
+        query: str | None,
+        among: frozenset[UUID] | None = None,
     ) -> list[SavedWorkflow]:
-        """Return workflows, newest first, without archived and ad hoc ones."""
+        """Return workflows, newest first, without archived and ad hoc ones; only `among` these."""
 
     def version(self, workflow_id: UUID, version: int) -> Version | None:
         """Return one version of a workflow."""
@@ -121,6 +133,10 @@ class UnitOfWork(Protocol):
     def keys(self) -> Keys:
         """Idempotency keys."""
 
+    @property
+    def quotas(self) -> QuotaChecks:
+        """What counts against a tenant's quotas."""
+
     def start(self, new: NewRun) -> Moved:
         """Store a run with its tasks and first events."""
 
@@ -138,6 +154,12 @@ class Moves(Protocol):
 
     A call that finds nothing to do returns None; losing to somebody else is ordinary.
     """
+
+    def start(self, new: NewRun) -> Moved | None:
+        """Store a run with its tasks and first events, as `UnitOfWork.start` does, all at once.
+
+        None unless `new.version` is the newest one of a workflow that may start runs.
+        """
 
     def claim(
         self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
@@ -283,11 +305,13 @@ class Fleet(Protocol):
     def of_child(self, worker_id: UUID, pid: int) -> list[Held]:
         """Return the running attempts of one child."""
 
-    def due(self, limit: int) -> dict[UUID, list[int]]:
-        """Return tasks whose timer has come, by run."""
+    def due(self, limit: int, of: TenantFilter = EVERYBODY) -> dict[UUID, list[int]]:
+        """Return tasks of these tenants whose timer has come, by run."""
 
-    def backlog(self, queue: str, limit: int) -> dict[UUID, list[int]]:
-        """Return ready tasks of a queue, most urgent first, by run."""
+    def backlog(
+        self, queue: str, limit: int, of: TenantFilter = EVERYBODY
+    ) -> dict[UUID, list[int]]:
+        """Return ready tasks of a queue, most urgent first, by run; only of these tenants."""
 
     def ready_queues(self) -> list[str]:
         """Return the queues that have ready tasks."""
@@ -329,6 +353,22 @@ class Store(Protocol):
     @property
     def fleet(self) -> Fleet:
         """Workers, leases, timers and backlogs."""
+
+    @property
+    def quotas(self) -> QuotaRecord:
+        """What tenants may use, and what they do use."""
+
+    @property
+    def secrets(self) -> SecretRows:
+        """Secrets, sealed."""
+
+    @property
+    def variables(self) -> VariableRows:
+        """Plain values by name and environment."""
+
+    @property
+    def audit(self) -> Audit:
+        """Who did what: the audit log."""
 
     def begin(self) -> AbstractContextManager[UnitOfWork]:
         """Open a transaction: it commits on a clean exit and rolls back on an error."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from orchestrator.errors import ServiceUnavailable, ZQError
+from orchestrator.errors import QuotaExceeded, ServiceUnavailable, ZQError
 from orchestrator.models.run import ENDS, Run, RunState
 from orchestrator.ports.store import RunFilter, Store
 from orchestrator.services.steering import Steering
@@ -61,7 +61,9 @@ class Bulk:
     ) -> Batch:
         """Run again the ended runs that a filter finds; without states: those without success.
 
-        With `key`, a repetition starts nothing anew: each run has a key of its own under it.
+        With `key`, a repetition starts nothing anew: each run has a key of its own under it. Where
+        the tenant may start no more runs just now, the call ends early; QuotaExceeded when nothing
+        was started.
         """
 
         def one(run: Run) -> Done:
@@ -84,9 +86,17 @@ class Bulk:
         limit = min(wanted.limit, MAX_RUNS)
         asked = replace(wanted, states=tuple(sorted(states)), limit=limit + 1)
         found = self._store.reads.runs(asked) if states else []
-        done = tuple(self._try(run, one, dry=dry) for run in found[:limit])
+        done: list[Done] = []
+        for run in found[:limit]:
+            try:
+                done.append(self._try(run, one, dry=dry))
+            except QuotaExceeded:
+                if not done:
+                    raise
+                # The call ends where the tenant's quota does; the next one goes on from there.
+                return Batch(items=tuple(done), last=done[-1].run_id, dry=dry)
         last = found[limit - 1].id if len(found) > limit else None
-        return Batch(items=done, last=last, dry=dry)
+        return Batch(items=tuple(done), last=last, dry=dry)
 
     @staticmethod
     def _try(run: Run, one: Callable[[Run], Done], *, dry: bool) -> Done:
@@ -94,7 +104,7 @@ class Bulk:
             return Done(run_id=run.id, state=run.state)
         try:
             return one(run)
-        except ServiceUnavailable:
+        except (ServiceUnavailable, QuotaExceeded):
             raise
         except ZQError as error:
             return Done(run_id=run.id, state=run.state, error=error)

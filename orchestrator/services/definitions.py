@@ -15,6 +15,7 @@ from orchestrator.errors import InvalidDefinition
 from orchestrator.models.json_schema import place
 from orchestrator.models.node import Backoff, Node, OnLost, RetryPolicy, TriggerRule
 from orchestrator.models.problem import Problem, did_you_mean
+from orchestrator.models.validation import MAX_EDGES, MAX_NODES
 from orchestrator.models.workflow import Edge, Workflow, WorkflowSettings
 from orchestrator.services.definition_schemas import (
     FIELD_NAMES,
@@ -54,7 +55,8 @@ def read_definition(document: Any) -> Workflow:
     if not isinstance(document, Mapping):
         text = 'send an object: {"name": ..., "nodes": [...], "edges": [...]}'
         raise InvalidDefinition([Problem("", "invalid_field", text)])
-    found = list(_unstorable(document))
+    # Before anything else: reading the shape of a million edges takes a minute.
+    found = list(_too_many(document)) or list(_unstorable(document))
     if found:
         raise InvalidDefinition(found)
     try:
@@ -68,6 +70,14 @@ def read_definition(document: Any) -> Workflow:
     if found or workflow is None:
         raise InvalidDefinition(found)
     return workflow
+
+
+def _too_many(document: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, most in (("nodes", MAX_NODES), ("edges", MAX_EDGES)):
+        given = document.get(name)
+        if isinstance(given, list) and len(given) > most:
+            text = f"{len(given)} {name}; at most {most} are allowed"
+            yield Problem(name, f"too_many_{name}", text)
 
 
 def read_stored(document: Mapping[str, Any]) -> Workflow:

@@ -6,7 +6,7 @@ Reads only. The causes come first: a task that merely waits for another one come
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -66,7 +66,23 @@ class Explaining:
         open_tasks.sort(key=lambda t: (t.state in _LAST, t.task_no))
         reasons = _of_run(run, open_tasks)
         reasons += [_of_task(task, plan, tasks, workers) for task in open_tasks]
+        reasons = self._within_quota(run, reasons)
         return reasons[:limit], len(reasons) > limit
+
+    def _within_quota(self, run: Run, reasons: list[Reason]) -> list[Reason]:
+        """Say of tasks that wait for the tenant's quota that they do: their queue has room."""
+        quota = self._engine.quotas.concurrent(run.tenant_id)
+        if not quota or not any(reason.code == "window" for reason in reasons):
+            return reasons
+        held = self._engine.quotas.held(run.tenant_id)
+        message = (
+            f"the tenant holds {held} of its {quota} concurrent tasks; it is announced when one"
+            " of them ends"
+        )
+        return [
+            replace(reason, code="quota", message=message) if reason.code == "window" else reason
+            for reason in reasons
+        ]
 
     def timeline(self, run: Run, *, after: int, limit: int) -> tuple[list[Span], int | None]:
         """Return the attempts of a page of tasks in time, and the last task number if more come."""

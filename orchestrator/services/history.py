@@ -52,6 +52,8 @@ class Wanted:
     tenant_id: UUID
     run_id: UUID | None = None
     workflow_id: UUID | None = None
+    #: Only of runs of these workflows, whatever else is asked; None: of all.
+    among: frozenset[UUID] | None = None
     node_id: str | None = None
     levels: tuple[str, ...] = ()
     text: str | None = None
@@ -92,6 +94,7 @@ class Sieve:
                 tenant_id == self._wanted.tenant_id
                 and self._wanted.run_id in (None, UUID(text))
                 and self._wanted.workflow_id in (None, workflow_id)
+                and (self._wanted.among is None or workflow_id in self._wanted.among)
             )
         while len(self._mine) > _KNOWN:
             self._mine.popitem(last=False)

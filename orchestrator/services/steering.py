@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from orchestrator.errors import IllegalMove, NotFound
@@ -11,6 +12,7 @@ from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.task import Task, TaskState
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import NewRun, Store
+from orchestrator.services.auditing import note_run
 from orchestrator.services.workflow_engine import WorkflowEngine
 
 
@@ -90,9 +92,13 @@ class Steering:
                 earlier = unit.keys.take(tenant_id, key[0], key[1], new.id)
                 if earlier is not None:
                     return earlier, False
+            room = self._engine.quotas.admit_run(unit.quotas, tenant_id, new.room)
+            new = replace(new, room=room)
             moved = unit.rerun(new, sorted(again))
+            note_run(new)
         self._engine.begin(moved)
-        self._engine.queue(new.id, [no for no in plan.roots if no in again])
+        if not self._engine.quotas.concurrent(tenant_id):
+            self._engine.queue(new.id, [no for no in plan.roots if no in again])
         return new.id, True
 
     def _again(self, run_id: UUID, plan: Plan, from_node: str | None) -> set[int]:

@@ -172,12 +172,16 @@ class Upkeep:
         return moved is not None
 
     def _due(self) -> int:
-        due = self._store.fleet.due(_BATCH)
+        due = self._store.fleet.due(_BATCH, self._engine.quotas.others())
         return _each("queue what is due", lambda one: self._engine.queue(*one), due.items())
 
     def _release(self) -> int:
         queues = self._store.fleet.ready_queues()
-        return _each("refill a queue", self._engine.refill, queues)
+        released = _each("refill a queue", self._engine.refill, queues)
+        for moved in self._engine.quotas.waiting():
+            self._engine.announce(moved)
+            released += len(moved.queued)
+        return released
 
     def _repeat(self) -> int:
         # A queue that still holds announcements is left alone for longer; one that cannot be

@@ -6,48 +6,28 @@ swallowed. Nothing in this module talks to Redis or Celery but through the ports
 
 from __future__ import annotations
 
-import json
 import random
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from orchestrator.errors import ExpressionError, IllegalMove, InvalidDefinition, NotFound, TooLarge
+from orchestrator.errors import ExpressionError, InvalidDefinition, NotFound
 from orchestrator.models import expression
-from orchestrator.models.ids import uuid7
 from orchestrator.models.plan import Plan
-from orchestrator.models.plan import compile as compile_plan
 from orchestrator.models.run import Run, Trigger
-from orchestrator.models.saved import SavedWorkflow, WorkflowStatus
-from orchestrator.models.task import (
-    Claim,
-    Outcome,
-    TaskError,
-)
-from orchestrator.models.workflow import check_input
+from orchestrator.models.task import Claim, Outcome, TaskError
 from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Observer
+from orchestrator.ports.moving import Ending, LogLine, Moved, Release, Take
 from orchestrator.ports.runtime import Clock
-from orchestrator.ports.store import (
-    Ending,
-    LogLine,
-    Moved,
-    NewRun,
-    Release,
-    Store,
-    Take,
-    UnitOfWork,
-)
+from orchestrator.ports.store import Store
 from orchestrator.services.announcing import Announcer, Pace
-from orchestrator.services.definitions import read_definition, read_stored, shape_of
 from orchestrator.services.ending import ending_of, failed, lost
-from orchestrator.services.workflows import stored_plan
+from orchestrator.services.plans import Plans
+from orchestrator.services.quotas import Quotas
+from orchestrator.services.starting import Started, Starting
 
-#: Plans a process keeps; a plan of 10,000 nodes is some 20 MB.
-_PLANS_KEPT = 32
 #: Seconds between two looks at a queue's backlog by one process.
 _LOOK_S = 0.1
 
@@ -66,17 +46,20 @@ class WorkflowEngine:
         input_bytes: int = 1_048_576,
         chance: Callable[[], float] = random.random,
         pace: Pace | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._observers = observers
         self._clock = clock
         self._window = window
-        self._input_bytes = input_bytes
         self._chance = chance
-        self._plans: OrderedDict[tuple[UUID, int], Plan] = OrderedDict()
+        self._plans = Plans(store.reads)
         self.announcer = Announcer(dispatcher, pace or Pace())
-        self._lock = threading.Lock()
+        self.quotas = quotas or Quotas(store, {}, clock)
+        self.starting = Starting(
+            store, clock, self._plans, self.quotas, self.room, input_bytes=input_bytes
+        )
         self._looked: dict[str, datetime] = {}
 
     def start(
@@ -89,28 +72,22 @@ class WorkflowEngine:
         trigger: Trigger = Trigger.API,
         tags: Sequence[str] = (),
         key: tuple[str, str] | None = None,
-    ) -> tuple[UUID, bool]:
-        """Store a run of a workflow and announce its first tasks; return (run id, is it new).
+    ) -> Started:
+        """Store a run of a workflow and announce its first tasks.
 
         NotFound, InvalidDefinition (the input does not fit), IllegalMove (archived). With Redis
         away the run is stored all the same and starts when Redis is back.
         """
-        run_id = uuid7(self._clock.now())
-        with self._store.begin() as unit:
-            if key is not None:
-                earlier = unit.keys.take(tenant_id, key[0], key[1], run_id)
-                if earlier is not None:
-                    return earlier, False
-            saved = unit.workflows.get(tenant_id, workflow_id)
-            if saved is None:
-                raise NotFound(f"there is no workflow {workflow_id}")
-            if saved.status is WorkflowStatus.ARCHIVED and not saved.ad_hoc:
-                raise IllegalMove("the workflow is archived; activate it before starting runs")
-            number = version or saved.version
-            plan = self._plan_in(unit, workflow_id, number)
-            moved = self._start(unit, run_id, saved, number, plan, input, trigger, tags)
-        self.begin(moved)
-        return run_id, True
+        done = self.starting.start(
+            tenant_id,
+            workflow_id,
+            input=input,
+            version=version,
+            trigger=trigger,
+            tags=tags,
+            key=key,
+        )
+        return self._begun(done)
 
     def execute(
         self,
@@ -120,100 +97,41 @@ class WorkflowEngine:
         input: Any = None,
         tags: Sequence[str] = (),
         key: tuple[str, str] | None = None,
-    ) -> tuple[UUID, bool]:
+    ) -> Started:
         """Start a run of a definition that came with the request; it is kept but not listed."""
-        workflow = read_definition(document)
-        now = self._clock.now()
-        run_id, workflow_id = uuid7(now), uuid7(now)
-        saved = SavedWorkflow(
-            id=workflow_id, tenant_id=tenant_id, name=workflow.name, version=1, ad_hoc=True,
-            description=workflow.description, status=WorkflowStatus.PUBLISHED,
-            created_at=now, updated_at=now,
-        )  # fmt: skip
-        with self._store.begin() as unit:
-            if key is not None:
-                earlier = unit.keys.take(tenant_id, key[0], key[1], run_id)
-                if earlier is not None:
-                    return earlier, False
-            unit.workflows.add(saved, shape_of(workflow), stored_plan(workflow))
-            plan = self._keep(workflow_id, 1, compile_plan(workflow))
-            moved = self._start(unit, run_id, saved, 1, plan, input, Trigger.API, tags)
-        self.begin(moved)
-        return run_id, True
-
-    def _start(
-        self,
-        unit: UnitOfWork,
-        run_id: UUID,
-        saved: SavedWorkflow,
-        version: int,
-        plan: Plan,
-        input: Any,
-        trigger: Trigger,
-        tags: Sequence[str],
-    ) -> Moved:
-        value, problems = check_input(plan.workflow, {} if input is None else input)
-        if problems:
-            raise InvalidDefinition(problems, "The input does not fit the workflow's `inputs`.")
-        if len(json.dumps(value)) > self._input_bytes:
-            raise TooLarge(f"the input is larger than {self._input_bytes} bytes")
-        return unit.start(
-            NewRun(
-                id=run_id,
-                tenant_id=saved.tenant_id,
-                workflow_id=saved.id,
-                version=version,
-                trigger=trigger,
-                input=value,
-                tags=tuple(tags),
-                room=self.room(plan.queues),
-            )
+        return self._begun(
+            self.starting.execute(tenant_id, document, input=input, tags=tags, key=key)
         )
+
+    def _begun(self, done: Started) -> Started:
+        if done.moved is not None:
+            self.begin(done.moved)
+        return done
 
     def begin(self, moved: Moved) -> None:
         """Tell the world of a run that has just been stored; some of it may be settled already."""
         self._notify(moved)
-        if self._dispatcher.open(moved.run_id, moved.size or 0):
-            if moved.settled:
+        if moved.settled:
+            # Its last part may fire the body: all of them come after the size.
+            if self._dispatcher.open(moved.run_id, moved.size or 0):
                 self._dispatcher.settled(moved.run_id, moved.settled)
-            self._release(moved)
-        if moved.open == 0 and not moved.ended_run:
-            self.settle_run(moved.run_id, moved.workflow_id, moved.version)
+                self._release(moved)
+        else:
+            plan = self._plans.known(moved.workflow_id, moved.version)
+            messages = self.announcer.pace.grouped(moved.queued, plan) if plan else ()
+            opened = self._dispatcher.open(moved.run_id, moved.size or 0, messages)
+            if opened and plan is None:
+                self._release(moved)
+        self._follow(moved)
 
     def plan(self, workflow_id: UUID, version: int) -> Plan:
         """Return a version's plan; compiled once a process, since versions never change."""
-        with self._lock:
-            found = self._plans.get((workflow_id, version))
-            if found is not None:
-                self._plans.move_to_end((workflow_id, version))
-                return found
-        definition = self._store.reads.definition(workflow_id, version)
-        if definition is None:
-            raise NotFound(f"workflow {workflow_id} has no version {version}")
-        return self._keep(workflow_id, version, _compiled(definition))
-
-    def _plan_in(self, unit: UnitOfWork, workflow_id: UUID, version: int) -> Plan:
-        """As `plan`, on the transaction's own connection: a burst that wants two each hangs."""
-        with self._lock:
-            found = self._plans.get((workflow_id, version))
-        if found is not None:
-            return found
-        stored = unit.workflows.version(workflow_id, version)
-        if stored is None:
-            raise NotFound(f"workflow {workflow_id} has no version {version}")
-        return self._keep(workflow_id, version, _compiled(stored.definition))
+        return self._plans.get(workflow_id, version)
 
     def plan_of_run(self, run_id: UUID) -> Plan | None:
         """Return the plan a run is pinned to; None for an unknown run."""
         pinned = self._store.reads.pinned(run_id)
         return self.plan(*pinned) if pinned else None
-
-    def _keep(self, workflow_id: UUID, version: int, plan: Plan) -> Plan:
-        with self._lock:
-            self._plans[workflow_id, version] = plan
-            while len(self._plans) > _PLANS_KEPT:
-                self._plans.popitem(last=False)
-        return plan
 
     def room(self, queues: Iterable[str]) -> int:
         """Return how many announcements fit into the fullest of the queues."""
@@ -222,6 +140,7 @@ class WorkflowEngine:
 
     def claimed(self, moved: Moved) -> Moved:
         """Tell the world of a claim."""
+        self.quotas.remember(moved)
         self._notify(moved)
         return moved
 
@@ -255,13 +174,9 @@ class WorkflowEngine:
             for claim, outcome in outcomes
         ]
         first = outcomes[0][0]
+        room, take = self.quotas.within(first.run_id, self.room(plan.queues), take)
         moved = self._store.moves.settle(
-            first.run_id,
-            first.claim_id,
-            endings,
-            logs=logs,
-            take=take,
-            room=self.room(plan.queues),
+            first.run_id, first.claim_id, endings, logs=logs, take=take, room=room
         )
         if moved is not None:
             self.announce(moved)
@@ -286,7 +201,8 @@ class WorkflowEngine:
         return self._end(claim, failed(claim, error))
 
     def _end(self, claim: Claim, ending: Ending) -> Moved | None:
-        moved = self._store.moves.settle(claim.run_id, claim.claim_id, [ending], room=self._window)
+        room, _ = self.quotas.within(claim.run_id, self._window, None)
+        moved = self._store.moves.settle(claim.run_id, claim.claim_id, [ending], room=room)
         if moved is not None:
             self.announce(moved)
         return moved
@@ -298,8 +214,14 @@ class WorkflowEngine:
             self._dispatcher.settled(moved.run_id, moved.settled)
         if moved.queued:
             self._release(moved)
+        self._follow(moved)
+
+    def _follow(self, moved: Moved) -> None:
+        """Do what a commit has made possible: end its run, queue what waits for a quota."""
         if moved.open == 0 and not moved.ended_run:
             self.settle_run(moved.run_id, moved.workflow_id, moved.version)
+        for more in self.quotas.after(moved):
+            self.announce(more)
 
     def _notify(self, moved: Moved) -> None:
         for observer in self._observers:
@@ -352,7 +274,7 @@ class WorkflowEngine:
         room = self.room([queue])
         if room == 0:
             return 0
-        backlog = self._store.fleet.backlog(queue, room)
+        backlog = self._store.fleet.backlog(queue, room, self.quotas.others())
         return sum(self.queue(run_id, numbers) for run_id, numbers in backlog.items())
 
     def refill_if_low(self, queue: str) -> int:
@@ -391,10 +313,3 @@ class WorkflowEngine:
         if found is None:
             raise NotFound(f"there is no run {run_id}")
         return found
-
-
-def _compiled(definition: Mapping[str, Any]) -> Plan:
-    try:
-        return compile_plan(read_stored(definition))
-    except (LookupError, TypeError, ValueError) as error:
-        raise InvalidDefinition([], f"a stored definition cannot be read: {error!r}") from error

@@ -15,15 +15,18 @@ from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.models.workflow import Workflow
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import Store, UnitOfWork
+from orchestrator.services.auditing import note_workflow
 from orchestrator.services.definition_diff import Difference, compare
 from orchestrator.services.definitions import read_definition, shape_of
+from orchestrator.services.quotas import Quotas
 
 
 class Workflows:
     """The use cases around definitions. `tenant_id` always comes from the caller's credential."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, quotas: Quotas | None = None) -> None:
         self._store = store
+        self._quotas = quotas or Quotas(store, {}, clock)
         self._clock = clock
 
     def create(
@@ -50,7 +53,9 @@ class Workflows:
                 if earlier is not None:
                     return self._current(unit, tenant_id, earlier)
             definition = shape_of(workflow)
+            self._quotas.admit_workflow(unit.quotas, tenant_id)
             unit.workflows.add(saved, definition, stored_plan(workflow))
+            note_workflow(saved, definition)
         version = Version(workflow_id=saved.id, version=1, definition=definition, created_at=now)
         return saved, version
 
@@ -83,7 +88,10 @@ class Workflows:
                 saved, name=workflow.name, description=workflow.description, updated_at=now,
                 version=saved.version + 1, status=status or saved.status,
             )  # fmt: skip
+            if saved.status is WorkflowStatus.ARCHIVED and changed.status is not saved.status:
+                self._quotas.admit_workflow(unit.quotas, tenant_id)
             unit.workflows.change(changed, definition, stored_plan(workflow))
+            note_workflow(changed, definition, was=(saved, version.definition))
         return changed, Version(
             workflow_id=saved.id, version=changed.version, definition=definition, created_at=now
         )
@@ -174,11 +182,19 @@ class Workflows:
         )
 
     def list(
-        self, tenant_id: UUID, *, before: UUID | None, limit: int, query: str | None = None
+        self,
+        tenant_id: UUID,
+        *,
+        before: UUID | None,
+        limit: int,
+        query: str | None = None,
+        among: frozenset[UUID] | None = None,
     ) -> list[SavedWorkflow]:
-        """Return a page of workflows, newest first."""
+        """Return a page of workflows, newest first; with `among`, only of these."""
         with self._store.begin() as unit:
-            return unit.workflows.list(tenant_id, before=before, limit=limit, query=query)
+            return unit.workflows.list(
+                tenant_id, before=before, limit=limit, query=query, among=among
+            )
 
     def named(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
         """Return the live workflow of this name, if there is one."""

@@ -23,6 +23,7 @@ from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.task import Claim, Value
 from orchestrator.ports.store import LogLine, Owner, RunFilter
 from orchestrator.settings import Auth, Settings, Web
+from tests.factories import SECRET_KEY, quick_passwords
 from web.app import create_app
 
 #: Where this checkout lies: no answer may tell.
@@ -118,9 +119,11 @@ def build_core(**replace: Any) -> Core:
         "dispatcher": MemoryDispatcher(),
         "artifacts": MemoryArtifacts(),
         "clock": clock,
+        "passwords": quick_passwords(),
         **replace,
     }
-    settings = Settings(auth=Auth(admin_key=KEY), web=Web(max_body_bytes=MAX_BODY, threads=4))
+    auth = Auth(admin_key=KEY, secret_key=SECRET_KEY)
+    settings = Settings(auth=auth, web=Web(max_body_bytes=MAX_BODY, threads=4))
     return bootstrap.build(settings, **parts)
 
 

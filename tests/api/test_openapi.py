@@ -11,6 +11,7 @@ from flask import Flask
 from tests.api.conftest import TWO, Api, build_core, refused
 from web.app import create_app
 from web.guard import PUBLIC
+from web.needs import need_of
 
 
 @pytest.fixture
@@ -21,19 +22,23 @@ def document(api: Api) -> dict[str, Any]:
     return found
 
 
-def test_it_lists_exactly_the_url_map(app: Flask, document: dict[str, Any]) -> None:
-    routes = {
-        (re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule), method.lower())
+def routes_of(app: Flask) -> dict[tuple[str, str], str]:
+    """Return the endpoint of each path and method, as the document spells them."""
+    return {
+        (re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule), method.lower()): rule.endpoint
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
+
+
+def test_it_lists_exactly_the_url_map(app: Flask, document: dict[str, Any]) -> None:
     listed = {
         (path, method)
         for path, item in document["paths"].items()
         for method in item
         if method != "parameters"
     }
-    assert listed == routes
+    assert listed == set(routes_of(app))
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
@@ -51,11 +56,31 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
             part = part[step]
 
 
-def test_only_public_routes_need_no_key(document: dict[str, Any]) -> None:
-    open_paths = {p for p, i in document["paths"].items() if i.get("get", {}).get("security") == []}
-    assert open_paths == {"/healthz", "/readyz", "/version", "/api/docs", "/api/docs/{digest}.css"}
-    assert len(PUBLIC) == len(open_paths)
+def test_only_public_routes_need_no_key(app: Flask, document: dict[str, Any]) -> None:
+    listed = {
+        (path, method): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+    public = {route for route, operation in listed.items() if operation.get("security") == []}
+    assert public == {route for route, endpoint in routes_of(app).items() if endpoint in PUBLIC}
+    assert {path for path, _ in public} == {
+        "/healthz", "/readyz", "/version", "/api/docs", "/api/docs/{digest}.css",
+        "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/accept",
+        "/api/v1/auth/oauth", "/api/v1/auth/oauth/{provider}/start",
+        "/api/v1/auth/oauth/{provider}/callback", "/api/v1/oauth/token",
+    }  # fmt: skip
     assert document["security"] == [{"key": []}]
+
+
+def test_the_permission_of_a_route_is_in_the_document(app: Flask, document: dict[str, Any]) -> None:
+    for (path, method), endpoint in routes_of(app).items():
+        need = need_of(app, endpoint)
+        said = document["paths"][path][method].get("x-permission")
+        assert (need is None) is (endpoint in PUBLIC), endpoint
+        wanted = need.permission if need is not None else None
+        assert said == (wanted and str(wanted)), (method, path)
 
 
 def test_errors_are_problems(document: dict[str, Any]) -> None:

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.adapters.memory.access import MemoryAccess
+from orchestrator.adapters.postgres.access import PostgresAccess
+from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.ports.access import AccessStore
+from tests.conftest import Databases
 from tests.contract.rigs import MemoryRig, PostgresRig, Rig
 
 
@@ -34,3 +39,19 @@ def _postgres(request: pytest.FixtureRequest) -> Iterator[PostgresRig]:
 def postgres_rig(request: pytest.FixtureRequest) -> Iterator[PostgresRig]:
     """A rig for what only a server with many connections can show."""
     yield from _postgres(request)
+
+
+@pytest.fixture(scope="module")
+def pool(databases: Databases) -> Iterator[Pool]:
+    """Connections in the role of a web process, to a database of the module."""
+    made = Pool(databases.migrated(), size=4, role="zq_api")
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def store(request: pytest.FixtureRequest) -> AccessStore:
+    """A record of access."""
+    if request.param == "memory":
+        return MemoryAccess()
+    return PostgresAccess(request.getfixturevalue("pool"))

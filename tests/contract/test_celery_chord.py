@@ -127,6 +127,29 @@ def test_a_message_is_small_and_says_ids_only(rig: Rig) -> None:
     assert embedded["chord"] is None
 
 
+def test_an_announcement_is_what_celery_itself_would_publish(rig: Rig) -> None:
+    run_id = new_id()
+    release = Release(run_id=run_id, task_no=3, attempt=1, queue="default", priority=5)
+    rig.app.send_task(
+        EXECUTE, args=(str(run_id), [[3, 1]]), task_id=f"{run_id}:3:1", queue="default",
+        group_id=str(run_id), ignore_result=True,
+    )  # fmt: skip
+    rig.dispatcher.release([[release]])
+    rig.dispatcher.release([[release], [release]])
+    rig.dispatcher.open(run_id, 1, [[release]])
+    sent, *ours = map(json.loads, rig.redis.lrange(f"{rig.prefix}default", 0, -1)[::-1])  # type: ignore[index]
+    assert len(ours) == 4
+    for message in (sent, *ours):
+        assert message["properties"].pop("delivery_tag")
+        # Where a result would go: nobody waits for one.
+        assert message["properties"].pop("reply_to") is not None
+        # Pictures of the arguments, for Flower: it hears of attempts in another way.
+        for picture in ("argsrepr", "kwargsrepr"):
+            assert message["headers"].pop(picture) is not None
+    for message in ours:
+        assert message == sent
+
+
 def test_the_body_is_told_the_run_and_no_results(rig: Rig) -> None:
     run_id = new_id()
     rig.dispatcher.open(run_id, 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.errors import NotFound
 from orchestrator.models.event import Kind
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import RunState, Trigger
+from orchestrator.models.saved import WorkflowStatus
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import chain, diamond, join_of, new_id, new_run, node, plan, store_workflow
@@ -99,3 +102,38 @@ def test_run_belongs_to_its_tenant(rig: Rig) -> None:
     player = Player(rig.store, chain(1), tenant_id=other)
     assert rig.store.reads.run(DEFAULT_TENANT, player.run_id) is None
     assert player.run().tenant_id == player.started.tenant_id == other
+
+
+def test_a_run_of_the_newest_version_starts_at_once(rig: Rig) -> None:
+    workflow = store_workflow(rig.store, diamond())
+    moved = rig.store.moves.start(new_run(workflow, input={"x": 1}, room=10))
+    assert moved is not None
+    player = Player(rig.store, diamond(), input={"x": 1})
+    assert [(e.seq, e.kind, e.node_id, e.state) for e in moved.events] == [
+        (e.seq, e.kind, e.node_id, e.state) for e in player.started.events
+    ]
+    assert (moved.size, len(moved.queued)) == (4, 1)
+    found = rig.store.reads.run(DEFAULT_TENANT, moved.run_id)
+    assert found is not None
+    assert (found.input, found.counts, found.seq) == ({"x": 1}, player.run().counts, 2)
+
+
+@pytest.mark.parametrize("version", [2, 1])
+def test_a_run_of_a_version_that_is_not_the_newest_does_not_start(rig: Rig, version: int) -> None:
+    workflow = store_workflow(rig.store, chain(1))
+    run = new_run(workflow, version=version)
+    if version == 1:
+        with rig.store.begin() as work:
+            work.workflows.change(replace(workflow, version=2), {}, chain(1))
+    assert rig.store.moves.start(run) is None
+    assert rig.store.reads.run(DEFAULT_TENANT, run.id) is None
+
+
+def test_an_archived_or_foreign_workflow_starts_nothing(rig: Rig) -> None:
+    workflow = store_workflow(rig.store, chain(1))
+    foreign = new_run(workflow, tenant_id=rig.tenant())
+    assert rig.store.moves.start(foreign) is None
+    archived = replace(workflow, version=2, status=WorkflowStatus.ARCHIVED)
+    with rig.store.begin() as work:
+        work.workflows.change(archived, {}, chain(1))
+    assert rig.store.moves.start(new_run(workflow, version=2)) is None

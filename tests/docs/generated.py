@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from tests.docs import parts_api, parts_cli, parts_definition, parts_settings
+from tests.docs import parts_access, parts_api, parts_cli, parts_definition, parts_settings
 from tests.docs.pages import DOCS, pages, title
 
 
@@ -43,6 +43,8 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "codes": parts_api.codes,
         "close-codes": parts_api.close_codes,
         "metrics": parts_api.metrics,
+        "permissions": parts_access.permissions,
+        "role-matrix": parts_access.role_matrix,
     }
 )
 _PART = re.compile(r"<!-- generated: ([a-z-]+) -->\n(.*?)<!-- /generated -->", re.DOTALL)

@@ -114,6 +114,8 @@ def installed(folder: Path) -> Iterator[Installation]:
             (folder / file).write_text(block.text)
             modules.append(file.removesuffix(".py"))
     zq.env["ZQ_WORKER__MODULES"] = ",".join(modules)
+    # One of the workflows asks the product itself, on loopback.
+    zq.env["ZQ_EGRESS__ALLOW"] = f"127.0.0.1:{port}"
     zq.env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(folder)])
     running = zq.start("demo", "--keep")
     try:

@@ -118,7 +118,7 @@ def demo_frames(live: Installation) -> list[dict[str, Any]]:
     return items
 
 
-@pytest.mark.parametrize("block", all_blocks("sql"), ids=lambda block: block.name)
+@pytest.mark.parametrize("block", runnable("sql"), ids=lambda block: block.name)
 def test_queries_run(live: Installation, block: Block) -> None:
     with closing(psycopg2.connect(live.database_url)) as connection:
         with connection.cursor() as cursor:

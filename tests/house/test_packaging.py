@@ -35,6 +35,7 @@ NOT_IMPORTED = {
     "vega-datasets": "a folder with data files",
     "pytest-cov": "a plug-in of pytest",
     "pytest-xdist": "a plug-in of pytest",
+    "pip-audit": "run as a command",
     "ruff": "run as a command",
     "schemathesis": "run as a command",
     "mypy": "run as a command",

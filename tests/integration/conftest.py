@@ -13,7 +13,8 @@ from tests.integration.invariants import violations
 from tests.integration.live import Live, living
 
 
-def _nothing_broken(database_url: str) -> None:
+def nothing_broken(database_url: str) -> None:
+    """Demand that every promise holds for what a database keeps."""
     connection = psycopg2.connect(database_url)
     try:
         assert violations(connection) == []
@@ -27,7 +28,7 @@ def live(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Live]:
     with living(database_url, redis_url, tmp_path) as installation:
         installation.scheduler()
         yield installation
-        _nothing_broken(database_url)
+        nothing_broken(database_url)
 
 
 @pytest.fixture(scope="module")
@@ -48,4 +49,4 @@ def working(installation: Live, tmp_path: Path) -> Iterator[Live]:
     installation.fresh(tmp_path)
     yield installation
     installation.let_go()
-    _nothing_broken(installation.settings.database.url)
+    nothing_broken(installation.settings.database.url)

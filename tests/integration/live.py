@@ -20,7 +20,8 @@ from orchestrator import bootstrap
 from orchestrator.models.event import Event
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import Run
-from orchestrator.settings import Broker, Database, Redis, Settings, Upkeep, Worker
+from orchestrator.settings import Auth, Broker, Database, Redis, Settings, Upkeep, Worker
+from tests.factories import SECRET_KEY
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ class Live:
         worker = {"beat_s": 0.5, "lease_s": 3.0, "grace_s": 0.5, **knobs}
         self.settings = Settings(
             home=folder / "home",
+            auth=Auth(secret_key=SECRET_KEY),
             database=Database(url=database_url),
             redis=Redis(url=redis_url, prefix=f"zq{os.getpid()}-{next(_NUMBERS)}:", timeout_s=1.0),
             broker=Broker(flower_events=False),
@@ -59,6 +61,7 @@ class Live:
             **mine,
             "PYTHONPATH": str(ROOT),
             "ZQ_HOME": str(self.settings.home),
+            "ZQ_AUTH__SECRET_KEY": SECRET_KEY,
             "ZQ_DATABASE__URL": self.settings.database.url,
             "ZQ_REDIS__URL": self.settings.redis.url,
             "ZQ_REDIS__PREFIX": self.settings.redis.prefix,

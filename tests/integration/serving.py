@@ -21,6 +21,7 @@ from orchestrator.bootstrap import Core
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.task import Claim, Value
 from orchestrator.ports.store import LogLine, Owner
+from tests.factories import SECRET_KEY
 
 KEY = "an-admin-key-of-tests"
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,7 @@ class Web:
 def serving(database_url: str, redis_url: str, *flags: str, **settings: object) -> Iterator[Web]:
     """Run a server on a free port until the block ends; it must then stop by itself."""
     names = {"DATABASE__URL": database_url, "REDIS__URL": redis_url, "AUTH__ADMIN_KEY": KEY}
+    names["AUTH__SECRET_KEY"] = SECRET_KEY
     names |= {"WEB__PORT": "0", **{k: str(v) for k, v in settings.items()}}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ZQ_")}
     environment |= {f"ZQ_{name}": value for name, value in names.items()}

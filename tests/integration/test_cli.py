@@ -12,7 +12,9 @@ import httpx
 import psutil
 import pytest
 
+from orchestrator import bootstrap
 from orchestrator.adapters.embedded.process import free_port
+from orchestrator.settings import Settings
 from tests.integration.zq_process import Zq
 from tests.waiting import wait_for
 
@@ -130,8 +132,9 @@ def test_doctor_finds_nothing_wrong(zq: Zq) -> None:
     ]  # fmt: skip
 
 
-def test_doctor_says_what_to_do_about_a_home_that_others_read(zq: Zq) -> None:
-    key = zq.home / "admin.key"
+@pytest.mark.parametrize("name", ["admin.key", "secret.key"])
+def test_doctor_says_what_to_do_about_a_home_that_others_read(zq: Zq, name: str) -> None:
+    key = zq.home / name
     key.chmod(0o644)
     try:
         found = zq.run("doctor")
@@ -139,6 +142,12 @@ def test_doctor_says_what_to_do_about_a_home_that_others_read(zq: Zq) -> None:
         key.chmod(0o600)
     assert found.returncode == 1
     assert f"chmod 600 {key}" in found.stdout
+
+
+def test_the_secret_key_is_made_privately_and_found_by_all_that_runs_here(zq: Zq) -> None:
+    kept = zq.home / "secret.key"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert bootstrap.resolve(Settings(home=zq.home)).auth.secret_key == kept.read_text().strip()
 
 
 @pytest.mark.parametrize(("verb", "code"), [("web", 200), ("stream", 404)], ids=["web", "stream"])

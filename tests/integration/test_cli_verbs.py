@@ -39,7 +39,8 @@ nodes:
 def zq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zq]:
     """An installation that is up, with three workflows."""
     made = Zq(tmp_path_factory.mktemp("verbs") / "home", free_port())
-    with made.up("--workers", "1"):
+    with made.up("--workers", "1") as running:
+        running.said("`zq user create EMAIL --admin`")
         folder = made.home.parent / "flows"
         folder.mkdir()
         for name, text in (("slow", SLOW), ("shaky", SHAKY), ("text", TEXT)):
@@ -197,6 +198,50 @@ def test_logs_are_lines_of_json(zq: Zq) -> None:
     done = zq.run("runs", "logs", run_id, "-f", "-o", "json")
     assert done.returncode == 0, done.stderr
     assert all(json.loads(line)["kind"] == "log" for line in done.stdout.splitlines())
+
+
+def test_the_first_user_is_made_beside_the_database_and_signs_in(zq: Zq) -> None:
+    create = ("user", "create", "ada@example.org", "--admin", "--password-stdin")
+    port = zq.env["ZQ_WEB__PORT"]
+    zq.env["ZQ_WEB__PORT"] = "1"
+    try:
+        made = zq.run(*create, text="correct horse battery\n")
+    finally:
+        zq.env["ZQ_WEB__PORT"] = port
+    assert (made.returncode, made.stdout) == (0, "made ada@example.org: owner\n"), made.stderr
+    login = ("login", "--email", "ada@example.org", "--password-stdin")
+    assert zq.run(*login, text="wrong wrong wrong\n").returncode == 1
+    signed = zq.run(*login, text="correct horse battery\n")
+    assert signed.returncode == 0, signed.stderr
+    try:
+        key = zq.run("key", "create", "ci", "--role", "operator").stdout.strip()
+        followed = zq.run("run", "shaky", "-i", "fails=false", "--follow")
+        assert followed.returncode == 0, followed.stderr
+        told = found(zq, "audit", "list")
+        assert ("ada@example.org", "api-keys.create_key") in {
+            (entry["principal"], entry["action"]) for entry in told
+        }
+        assert key not in json.dumps(told)
+    finally:
+        assert zq.run("logout").returncode == 0
+    assert zq.run("audit", "verify").returncode == 0
+    assert zq.run("key", "revoke", "ci", "--yes").returncode == 0
+
+
+def test_secrets_variables_and_quotas_are_set_and_forgotten(zq: Zq) -> None:
+    done = zq.run("secrets", "set", "token", "-o", "json", text="s3cret-of-this-test\n")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["version"] == 1
+    assert "s3cret" not in zq.run("secrets", "list", "-o", "yaml").stdout
+    assert found(zq, "secrets", "rotate") == {"sealed": 0, "failed": []}
+    assert found(zq, "secrets", "delete", "token", "--yes")["did"] == "deleted"
+    assert found(zq, "secrets", "list") == []
+    assert found(zq, "variables", "set", "region", "eu")["value"] == "eu"
+    assert found(zq, "variables", "delete", "region", "--yes")["did"] == "deleted"
+    tenant = found(zq, "tenant", "list")[0]["id"]
+    limits = {q["name"]: q["limit"] for q in found(zq, "quota", "set", tenant, "workflows=900")}
+    assert limits["workflows"] == 900
+    assert zq.run("quota", "set", tenant, "workflows=default").returncode == 0
 
 
 def test_a_watched_list_shows_what_comes(zq: Zq) -> None:

@@ -17,7 +17,8 @@ import pytest
 from orchestrator import bootstrap
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
-from orchestrator.settings import Database, Redis, Settings
+from orchestrator.settings import Auth, Database, Redis, Settings
+from tests.factories import SECRET_KEY
 from tests.integration.serving import KEY, Hand, Web, frames, serving
 
 ONE = {"name": "one", "nodes": [{"id": "a", "type": "noop"}]}
@@ -41,7 +42,11 @@ def pair(database: str, redis_server_url: str) -> Iterator[tuple[Web, Web]]:
 
 @pytest.fixture(scope="module")
 def hand(database: str, redis_server_url: str) -> Iterator[Hand]:
-    settings = Settings(database=Database(url=database), redis=Redis(url=redis_server_url))
+    settings = Settings(
+        auth=Auth(secret_key=SECRET_KEY),
+        database=Database(url=database),
+        redis=Redis(url=redis_server_url),
+    )
     core = bootstrap.build(settings, dispatcher=MemoryDispatcher(), artifacts=MemoryArtifacts())
     yield Hand(core)
     core.store.close()

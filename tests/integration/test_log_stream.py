@@ -16,8 +16,8 @@ from orchestrator import bootstrap
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.settings import Database, Redis, Settings
-from tests.factories import new_id
+from orchestrator.settings import Auth, Database, Redis, Settings
+from tests.factories import SECRET_KEY, new_id
 from tests.gate import Gate
 from tests.integration.serving import KEY, Hand, Web, frames, serving
 from tests.waiting import wait_for
@@ -47,7 +47,11 @@ def web(database: str, redis_server_url: str, bell: Gate) -> Iterator[Web]:
 
 @pytest.fixture(scope="module")
 def hand(database: str, redis_server_url: str) -> Iterator[Hand]:
-    settings = Settings(database=Database(url=database), redis=Redis(url=redis_server_url))
+    settings = Settings(
+        auth=Auth(secret_key=SECRET_KEY),
+        database=Database(url=database),
+        redis=Redis(url=redis_server_url),
+    )
     core = bootstrap.build(settings, dispatcher=MemoryDispatcher(), artifacts=MemoryArtifacts())
     yield Hand(core)
     core.store.close()

@@ -13,9 +13,9 @@ from sqlalchemy import CheckConstraint, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from orchestrator.adapters.postgres.migrate import head, migrate
+from orchestrator.adapters.postgres.partitions import PARTITIONED
 from orchestrator.adapters.postgres.pool import normal_url
 from orchestrator.adapters.postgres.store import PostgresStore
-from orchestrator.adapters.postgres.tables import PARTITIONED
 from orchestrator.adapters.postgres.tables_access import metadata
 
 EmptyDatabase = Callable[[], str]

@@ -19,8 +19,8 @@ from sqlalchemy.engine import make_url
 from orchestrator import bootstrap
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
-from orchestrator.settings import Database, Redis, Settings
-from tests.factories import new_id
+from orchestrator.settings import Auth, Database, Redis, Settings
+from tests.factories import SECRET_KEY, new_id
 from tests.gate import Gate
 from tests.integration.serving import Hand, Web, frames, serving
 from tests.waiting import wait_for
@@ -69,7 +69,9 @@ def all_open(gates: dict[str, Gate], web: Web) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def hand(module_database_url: str, redis_server_url: str) -> Iterator[Hand]:
     settings = replace(
-        Settings(), database=Database(url=module_database_url), redis=Redis(url=redis_server_url)
+        Settings(auth=Auth(secret_key=SECRET_KEY)),
+        database=Database(url=module_database_url),
+        redis=Redis(url=redis_server_url),
     )
     core = bootstrap.build(settings, dispatcher=MemoryDispatcher(), artifacts=MemoryArtifacts())
     yield Hand(core)

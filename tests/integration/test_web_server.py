@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.factories import SECRET_KEY
 from tests.integration.serving import KEY, ROOT, Web, serving
 
 DEFINITION = b'{"name": "x", "nodes": [{"id": "a", "type": "noop"}]}'
@@ -155,13 +156,18 @@ def test_metrics_sum_over_all_processes(web: Web) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "word"),
-    [("ZQ_AUTH__ADMIN_KEY", "ZQ_AUTH__ADMIN_KEY"), ("ZQ_REDIS__URL", "ZQ_REDIS__URL")],
+    [
+        ("ZQ_AUTH__ADMIN_KEY", "ZQ_AUTH__ADMIN_KEY"),
+        ("ZQ_AUTH__SECRET_KEY", "ZQ_AUTH__SECRET_KEY"),
+        ("ZQ_REDIS__URL", "ZQ_REDIS__URL"),
+    ],
 )
 def test_it_does_not_start_half_configured(tmp_path: Path, missing: str, word: str) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ZQ_")}
     environment |= {
         "ZQ_HOME": str(tmp_path),
         "ZQ_AUTH__ADMIN_KEY": KEY,
+        "ZQ_AUTH__SECRET_KEY": SECRET_KEY,
         "ZQ_DATABASE__URL": "postgresql://127.0.0.1:1/x",
         "ZQ_REDIS__URL": "redis://127.0.0.1:1/0",
         "PYTHONPATH": str(ROOT),

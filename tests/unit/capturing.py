@@ -56,6 +56,8 @@ def kept_streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(capture_hub, "hub", capture_hub._Hub(0.02))
     root = logging.getLogger()
     was = sys.stdout, sys.stderr, root.level, list(root.handlers)
+    # What another hub has left behind would take every line too.
+    root.handlers[:] = [h for h in was[3] if not isinstance(h, capture_hub._LogHandler)]
     yield
     sys.stdout, sys.stderr = was[:2]
     root.setLevel(was[2])

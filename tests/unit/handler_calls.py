@@ -10,10 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
+from orchestrator.models.egress import rules
 from orchestrator.models.task import Failure, Outcome, Value
 from workers.handlers import Context, TaskArtifacts, fill_config, run_handler
 
 NOW = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
+#: Where the servers of tests listen.
+LOOPBACK = rules("127.0.0.0/8, [::1]")
 RUN_ID = UUID("01890000-0000-7000-8000-000000000001")
 
 
@@ -32,6 +35,7 @@ def context(type_: str = "noop", *, timeout_s: float = 10.0, **changes: Any) -> 
         "deadline": time.monotonic() + timeout_s,
         "log": logging.getLogger("zq.node.n"),
         "artifacts": TaskArtifacts(MemoryArtifacts(), RUN_ID, "n"),
+        "egress": LOOPBACK,
     }
     return Context(**(given | changes))
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from orchestrator.models.task import Outcome
-from tests.unit.handler_calls import NOW, call, value_of
+from tests.unit.handler_calls import LOOPBACK, NOW, call, value_of
 from workers.handlers import http_client
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -82,7 +82,7 @@ class Site:
 
 def forget_client() -> None:
     """Let the next request make a client of its own."""
-    http_client.client().close()
+    http_client.client(LOOPBACK).close()
     http_client._client.cache_clear()
 
 

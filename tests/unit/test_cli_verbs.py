@@ -20,9 +20,17 @@ from orchestrator.cli.output import progress, show_line
 Captured = pytest.CaptureFixture[str]
 #: What the command line cannot do without, as issue and design name it.
 LEAVES = {
-    "workflow": "list get versions export diff rollback activate archive",
+    "workflow": "list get versions export diff rollback activate archive grants",
     "runs": "list get watch logs cancel pause resume retry",
     "config": "show",
+    "user": "create list change reset accept delete",
+    "key": "create list rotate revoke",
+    "role": "list create change delete",
+    "tenant": "create list",
+    "secrets": "list set delete rotate",
+    "variables": "list set delete",
+    "quota": "list set",
+    "audit": "list verify export",
 }
 
 
@@ -66,7 +74,8 @@ def test_what_shows_something_shows_it_as_json_and_yaml() -> None:
         and not any("--output" in parameter.opts for parameter in command.params)
     }
     starts = {("up",), ("demo",), ("web",), ("stream",), ("scheduler",), ("migrate",)}
-    assert silent <= {*starts, ("completion",)}
+    # What they print has a form of its own.
+    assert silent <= {*starts, ("completion",), ("audit", "export")}
 
 
 def test_the_help_tells_exit_codes_and_imports_no_verb() -> None:
@@ -124,6 +133,11 @@ def test_words_are_completed(
         ["workflow", "export", "a", "b"],
         ["workflow", "rollback", "a"],
         ["completion", "tcsh"],
+        ["secrets", "set"],
+        ["variables", "set", "a"],
+        ["user", "change", "a@example.org"],
+        ["key", "create", "a", "--scope", "runs:fly"],
+        ["role", "create", "a", "--permission", "runs:fly"],
     ],
     ids=" ".join,
 )

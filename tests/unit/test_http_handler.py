@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from orchestrator.models.task import Failure
-from tests.unit.handler_calls import NOW, call, failure_of, value_of
+from tests.unit.handler_calls import LOOPBACK, NOW, call, failure_of, value_of
 from tests.unit.http_site import Site, body_of, forget_client, send
 from workers.handlers import http_client
 from workers.handlers.http_errors import _connect_error
@@ -282,9 +282,9 @@ class TestNetwork:
 
     def test_each_process_has_a_client_of_its_own(self) -> None:
         forget_client()
-        mine = http_client.client()
-        assert http_client.client() is mine
-        assert http_client._client(os.getpid() + 1) is not mine
+        mine = http_client.client(LOOPBACK)
+        assert http_client.client(LOOPBACK) is mine
+        assert http_client._client(os.getpid() + 1, LOOPBACK) is not mine
 
 
 def test_one_line_is_logged_without_the_query(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -75,9 +75,24 @@ BRANCH = node("b", "branch", cases=[{"when": "true", "handle": "big"}])
             "nodes[1].data.config.url",
         ),
         (
-            flow([node("a", "http", url="{{ secrets.hook }}")]),
-            "unknown_reference",
+            flow([node("a", "http", url="{{ secrets }}")]),
+            "bad_reference",
             "nodes[0].data.config.url",
+        ),
+        (
+            flow([node("a", "http", url="{{ secrets[inputs.name] }}")]),
+            "bad_reference",
+            "nodes[0].data.config.url",
+        ),
+        (
+            flow([node("a", "http", url="{{ vars['no name'] }}")]),
+            "bad_reference",
+            "nodes[0].data.config.url",
+        ),
+        (
+            flow([node("a")], settings=WorkflowSettings(output="secrets.hook")),
+            "bad_reference",
+            "settings.output",
         ),
         (
             flow([node("a", "http", url="{{ inputs.dya }}")], inputs=DECLARED),

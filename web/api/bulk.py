@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.models.access import Permission
+from orchestrator.ports.store import RunFilter
 from orchestrator.services.bulk import Batch, Bulk
 from web.api.runs import filter_of, routes
 from web.context import core, shared
@@ -14,14 +16,16 @@ from web.steering_schemas import BulkBody, BulkResult
 
 
 @routes.at("/runs/cancel", "POST")
+@routes.needs(Permission.RUNS_STEER, narrowed=True)
 @routes.body(BulkBody)
 @routes.gives(200, BulkResult)
 def cancel_runs(body: dict[str, Any]) -> dict[str, Any]:
     """Cancel the live runs that a filter finds; `dry` only says which they are."""
-    return _shown(_bulk().cancel(filter_of(body, body["limit"]), dry=body["dry"]))
+    return _shown(_bulk().cancel(_wanted(body), dry=body["dry"]))
 
 
 @routes.at("/runs/retry", "POST")
+@routes.needs(Permission.RUNS_STEER, narrowed=True)
 @routes.keyed()
 @routes.body(BulkBody)
 @routes.gives(200, BulkResult)
@@ -31,11 +35,15 @@ def retry_runs(body: dict[str, Any]) -> dict[str, Any]:
     Without `state` it takes those that did not succeed. Retried runs still fit the filter: go on
     with `cursor`, and send an Idempotency-Key, so that a repetition starts nothing twice.
     """
-    batch = _bulk().retry(filter_of(body, body["limit"]), dry=body["dry"], key=key_of(body))
+    batch = _bulk().retry(_wanted(body), dry=body["dry"], key=key_of(body))
     for item in batch.items:
         if item.new_run_id is not None:
             shared().run_started()
     return _shown(batch)
+
+
+def _wanted(body: Mapping[str, Any]) -> RunFilter:
+    return filter_of(body, body["limit"], Permission.RUNS_STEER)
 
 
 def _bulk() -> Bulk:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flask import Response, request
 
+from orchestrator.models.access import Permission
 from orchestrator.models.saved import WorkflowStatus
 from orchestrator.services.definitions import from_yaml, to_yaml
 from web import strict_json
@@ -29,6 +30,7 @@ _ANYTHING: dict[str, Any] = {}
 
 
 @routes.at("/workflows/<uuid:workflow_id>/export")
+@routes.needs(Permission.WORKFLOWS_READ)
 @routes.query(ExportQuery)
 @routes.tagged()
 @routes.gives(200, _ANYTHING, content_type=YAML)
@@ -49,6 +51,7 @@ def export_workflow(query: Mapping[str, Any], workflow_id: UUID) -> Response:
 
 
 @routes.at("/workflows/import", "POST")
+@routes.needs(Permission.WORKFLOWS_WRITE)
 @routes.query(ImportQuery)
 @routes.keyed()
 @routes.matched()

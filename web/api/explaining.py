@@ -8,6 +8,7 @@ from uuid import UUID
 
 from marshmallow import Schema, fields
 
+from orchestrator.models.access import Permission
 from web.context import core, tenant_id
 from web.fields import cursor
 from web.openapi import Routes
@@ -57,6 +58,7 @@ class SpanPage(Schema):
 
 
 @routes.at("/runs/<uuid:run_id>/why")
+@routes.needs(Permission.RUNS_READ)
 @routes.gives(200, WhySchema)
 def why(run_id: UUID) -> dict[str, Any]:
     """Say why a run has not ended: what runs, what waits for what, and what to do about it."""
@@ -66,6 +68,7 @@ def why(run_id: UUID) -> dict[str, Any]:
 
 
 @routes.at("/runs/<uuid:run_id>/timeline")
+@routes.needs(Permission.RUNS_READ)
 @routes.query(TasksQuery)
 @routes.gives(200, SpanPage)
 def timeline(query: Mapping[str, Any], run_id: UUID) -> dict[str, Any]:

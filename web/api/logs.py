@@ -8,17 +8,20 @@ from uuid import UUID
 
 from flask import Response, jsonify
 
+from orchestrator.models.access import Permission
 from orchestrator.ports.log_lines import LogFilter
 from orchestrator.services.history import from_level, search
 from web.context import core, tenant_id
 from web.fields import line_cursor
 from web.log_schemas import LinePage, LogHistoryQuery, LogQueryBody
+from web.narrowing import among
 from web.openapi import Routes
 
 routes = Routes("logs", __name__, description="Log lines across runs.")
 
 
 @routes.at("/logs/history")
+@routes.needs(Permission.LOGS_READ, narrowed=True)
 @routes.query(LogHistoryQuery)
 @routes.gives(200, LinePage)
 def history(query: Mapping[str, Any]) -> Response:
@@ -30,6 +33,7 @@ def history(query: Mapping[str, Any]) -> Response:
 
 
 @routes.at("/logs/query", "POST")
+@routes.needs(Permission.LOGS_READ, narrowed=True)
 @routes.body(LogQueryBody)
 @routes.gives(200, LinePage)
 def query_logs(body: Mapping[str, Any]) -> Response:
@@ -43,6 +47,7 @@ def _found(given: Mapping[str, Any], run_ids: tuple[UUID, ...]) -> Response:
         tenant_id=tenant_id(),
         run_ids=run_ids,
         workflow_id=given["workflow_id"],
+        among=among(Permission.LOGS_READ),
         node_id=given["node"],
         levels=from_level(given["level"]),
         text=given["q"],

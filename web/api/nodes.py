@@ -17,6 +17,7 @@ from orchestrator.errors import (
     ServiceUnavailable,
 )
 from orchestrator.models import expression
+from orchestrator.models.access import Permission
 from orchestrator.models.node import CATALOGUE, NodeType
 from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.models.run import Run
@@ -29,6 +30,7 @@ from web.node_schemas import NodeTestBody, NodeTestResult, PreviewBody, PreviewR
 from web.openapi import Routes
 from web.schemas import NodeTypeList
 from web.starting import wait_for_end
+from web.trying import demand_for_test, preview_scope
 
 routes = Routes("nodes", __name__, description="What nodes can do.")
 #: What a preview may cost, of the 2,000,000 steps that a node may: this is the API's own time.
@@ -48,6 +50,7 @@ def _shown(kind: NodeType) -> dict[str, Any]:
 
 
 @routes.at("/nodes/types")
+@routes.needs(Permission.NODES_READ)
 @routes.tagged()
 @routes.gives(200, NodeTypeList)
 def list_types() -> Response:
@@ -57,16 +60,19 @@ def list_types() -> Response:
 
 
 @routes.at("/nodes/types/<string:kind>/test", "POST")
+@routes.needs(Permission.NODES_TEST)
 @routes.keyed()
 @routes.body(NodeTestBody)
 @routes.gives(200, NodeTestResult)
 def test_type(body: dict[str, Any], kind: str) -> dict[str, Any]:
     """Run one node with this config, on a worker, as a run of its own; wait for its end.
 
-    One attempt only. A run that has not ended after `timeout_s` seconds is cancelled.
+    One attempt only. A run that has not ended after `timeout_s` seconds is cancelled. A config
+    that reads secrets needs `secrets:write` too.
     """
     if kind not in CATALOGUE:
         raise NotFound(f"there is no node type {kind[:64]!r}{did_you_mean(kind, list(CATALOGUE))}")
+    demand_for_test(kind, body["config"])
     web = shared()
     if not web.waiters.acquire(blocking=False):
         raise ServiceUnavailable("too many requests wait for runs just now; try again in a moment")
@@ -125,11 +131,15 @@ def _of_config(problem: Problem) -> Problem:
 
 
 @routes.at("/expressions/preview", "POST")
+@routes.needs(Permission.NODES_READ)
 @routes.body(PreviewBody)
 @routes.gives(200, PreviewResult)
 def preview(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Evaluate an expression or fill a text, as a node would but with a tenth of its allowance."""
-    scope = {**body["scope"], "now": body["now"] or core().clock.now()}
+    """Evaluate an expression or fill a text, as a node would but with a tenth of its allowance.
+
+    Every secret reads as `***`; variables are read where the scope gives none.
+    """
+    scope = {**preview_scope(body), "now": body["now"] or core().clock.now()}
     try:
         if "expression" in body:
             value = expression.evaluate(body["expression"], scope, PREVIEW_STEPS)

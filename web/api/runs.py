@@ -13,6 +13,7 @@ from uuid import UUID
 from flask import Response, jsonify
 
 from orchestrator.errors import NotFound
+from orchestrator.models.access import Permission
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.task import Task
 from orchestrator.ports.store import RunFilter
@@ -22,6 +23,7 @@ from web.fields import cursor
 from web.headers import tagged
 from web.history import frames_after, lines_after
 from web.idempotency import key_of
+from web.narrowing import among
 from web.openapi import Routes
 from web.schemas import (
     ArtifactList,
@@ -44,6 +46,7 @@ from web.steering_schemas import RetryBody
 routes = Routes("runs", __name__, description="Runs: their tasks, events, logs and artifacts.")
 _BYTES = "application/octet-stream"
 _RUN = "/runs/<uuid:run_id>"
+_SHOWN = RunSchema()
 
 
 def _run(run_id: UUID) -> Run:
@@ -60,18 +63,20 @@ def _task(run_id: UUID, node_id: str, map_index: int | None) -> Task:
 
 
 @routes.at("/runs")
+@routes.needs(Permission.RUNS_READ, narrowed=True)
 @routes.query(RunsQuery)
 @routes.gives(200, RunPage)
 def list_runs(query: Mapping[str, Any]) -> dict[str, Any]:
     """List runs, newest first."""
-    return page_of_runs(filter_of(query, query["limit"] + 1))
+    return page_of_runs(filter_of(query, query["limit"] + 1, Permission.RUNS_READ))
 
 
-def filter_of(given: Mapping[str, Any], limit: int) -> RunFilter:
-    """Return the filter that a query or a body asks for."""
+def filter_of(given: Mapping[str, Any], limit: int, permission: Permission) -> RunFilter:
+    """Return the filter that a query or a body asks for, among the runs one may do this with."""
     return RunFilter(
         tenant_id=tenant_id(),
         workflow_id=given["workflow_id"],
+        among=among(permission),
         states=tuple(RunState(s) for s in given["state"]),
         trigger=Trigger(given["trigger"]) if given["trigger"] else None,
         since=given["since"],
@@ -83,14 +88,16 @@ def filter_of(given: Mapping[str, Any], limit: int) -> RunFilter:
 
 
 @routes.at(_RUN)
+@routes.needs(Permission.RUNS_READ)
 @routes.tagged()
 @routes.gives(200, RunSchema)
 def get_run(run_id: UUID) -> Response:
     """Read a run."""
-    return tagged(jsonify(RunSchema().dump(_run(run_id))))
+    return tagged(jsonify(_SHOWN.dump(_run(run_id))))
 
 
 @routes.at(f"{_RUN}/cancel", "POST")
+@routes.needs(Permission.RUNS_STEER)
 @routes.gives(202, RunSchema)
 def cancel_run(run_id: UUID) -> Run:
     """Stop a run: nothing starts any more, running handlers are told to stop."""
@@ -98,6 +105,7 @@ def cancel_run(run_id: UUID) -> Run:
 
 
 @routes.at(f"{_RUN}/pause", "POST")
+@routes.needs(Permission.RUNS_STEER)
 @routes.gives(202, RunSchema)
 def pause_run(run_id: UUID) -> Run:
     """Let nothing new start; running attempts go on. 409 unless the run is running."""
@@ -105,6 +113,7 @@ def pause_run(run_id: UUID) -> Run:
 
 
 @routes.at(f"{_RUN}/resume", "POST")
+@routes.needs(Permission.RUNS_STEER)
 @routes.gives(202, RunSchema)
 def resume_run(run_id: UUID) -> Run:
     """Go on with a paused run. 409 unless it is paused."""
@@ -112,6 +121,7 @@ def resume_run(run_id: UUID) -> Run:
 
 
 @routes.at(f"{_RUN}/retry", "POST")
+@routes.needs(Permission.RUNS_STEER)
 @routes.query(WaitQuery)
 @routes.keyed()
 @routes.body(RetryBody, required=False)
@@ -128,6 +138,7 @@ def retry_run(query: Mapping[str, Any], body: dict[str, Any], run_id: UUID) -> R
 
 
 @routes.at(f"{_RUN}/tasks")
+@routes.needs(Permission.RUNS_READ)
 @routes.query(TasksQuery)
 @routes.gives(200, TaskPage)
 def list_tasks(query: Mapping[str, Any], run_id: UUID) -> dict[str, Any]:
@@ -140,6 +151,7 @@ def list_tasks(query: Mapping[str, Any], run_id: UUID) -> dict[str, Any]:
 
 
 @routes.at(f"{_RUN}/tasks/<string:node_id>")
+@routes.needs(Permission.RUNS_READ)
 @routes.query(TaskQuery)
 @routes.tagged()
 @routes.gives(200, TaskSchema)
@@ -150,6 +162,7 @@ def get_task(query: Mapping[str, Any], run_id: UUID, node_id: str) -> Response:
 
 
 @routes.at(f"{_RUN}/tasks/<string:node_id>/attempts")
+@routes.needs(Permission.RUNS_READ)
 @routes.query(TaskQuery)
 @routes.gives(200, AttemptList)
 def list_attempts(query: Mapping[str, Any], run_id: UUID, node_id: str) -> dict[str, Any]:
@@ -163,6 +176,7 @@ def list_attempts(query: Mapping[str, Any], run_id: UUID, node_id: str) -> dict[
 
 
 @routes.at(f"{_RUN}/events")
+@routes.needs(Permission.RUNS_READ)
 @routes.query(EventsQuery)
 @routes.gives(200, FramePage)
 def list_events(query: Mapping[str, Any], run_id: UUID) -> Response:
@@ -174,6 +188,7 @@ def list_events(query: Mapping[str, Any], run_id: UUID) -> Response:
 
 
 @routes.at(f"{_RUN}/logs")
+@routes.needs(Permission.LOGS_READ)
 @routes.query(LogsQuery)
 @routes.gives(200, FramePage)
 def list_logs(query: Mapping[str, Any], run_id: UUID) -> Response:
@@ -190,6 +205,7 @@ def list_logs(query: Mapping[str, Any], run_id: UUID) -> Response:
 
 
 @routes.at(f"{_RUN}/artifacts")
+@routes.needs(Permission.ARTIFACTS_READ)
 @routes.gives(200, ArtifactList)
 def list_artifacts(run_id: UUID) -> dict[str, Any]:
     """List the files that a run left behind."""
@@ -198,6 +214,7 @@ def list_artifacts(run_id: UUID) -> dict[str, Any]:
 
 
 @routes.at(f"{_RUN}/artifacts/<string:name>")
+@routes.needs(Permission.ARTIFACTS_READ)
 @routes.tagged()
 @routes.gives(200, {"type": "string", "format": "binary"}, content_type="*/*")
 def get_artifact(run_id: UUID, name: str) -> Response:

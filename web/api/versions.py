@@ -10,12 +10,14 @@ from uuid import UUID
 from flask import Response, jsonify
 
 from orchestrator.errors import ServiceUnavailable, ZQError
+from orchestrator.models.access import Permission
 from orchestrator.models.saved import WorkflowStatus
 from web.api.workflows import routes
 from web.context import core, tenant_id
 from web.definition_doc import WorkflowDocument
 from web.fields import cursor
 from web.headers import conditional, tagged
+from web.narrowing import demand
 from web.workflow_answers import answered, document, etag, expected_version
 from web.workflow_schemas import (
     ActivateBody,
@@ -31,6 +33,7 @@ _ONE = "/workflows/<uuid:workflow_id>"
 
 
 @routes.at(f"{_ONE}/versions")
+@routes.needs(Permission.WORKFLOWS_READ)
 @routes.query(VersionsQuery)
 @routes.gives(200, VersionPage)
 def list_versions(query: Mapping[str, Any], workflow_id: UUID) -> dict[str, Any]:
@@ -44,6 +47,7 @@ def list_versions(query: Mapping[str, Any], workflow_id: UUID) -> dict[str, Any]
 
 
 @routes.at(f"{_ONE}/versions/<int(max=2147483647):number>")
+@routes.needs(Permission.WORKFLOWS_READ)
 @routes.tagged()
 @routes.gives(200, WorkflowDocument)
 def get_version(workflow_id: UUID, number: int) -> Response:
@@ -57,6 +61,7 @@ def get_version(workflow_id: UUID, number: int) -> Response:
 
 
 @routes.at(f"{_ONE}/diff")
+@routes.needs(Permission.WORKFLOWS_READ)
 @routes.query(DiffQuery)
 @routes.tagged()
 @routes.gives(200, DiffSchema)
@@ -69,6 +74,7 @@ def diff_versions(query: Mapping[str, Any], workflow_id: UUID) -> Response:
 
 
 @routes.at(f"{_ONE}/rollback", "POST")
+@routes.needs(Permission.WORKFLOWS_WRITE)
 @routes.matched()
 @routes.body(RollbackBody)
 @routes.gives(200, WorkflowDocument)
@@ -82,6 +88,7 @@ def roll_back(body: Mapping[str, Any], workflow_id: UUID) -> Response:
 
 
 @routes.at(f"{_ONE}/activate", "POST")
+@routes.needs(Permission.WORKFLOWS_WRITE)
 @routes.matched()
 @routes.gives(200, WorkflowDocument)
 def activate_workflow(workflow_id: UUID) -> Response:
@@ -90,6 +97,7 @@ def activate_workflow(workflow_id: UUID) -> Response:
 
 
 @routes.at(f"{_ONE}/archive", "POST")
+@routes.needs(Permission.WORKFLOWS_WRITE)
 @routes.matched()
 @routes.gives(200, WorkflowDocument)
 def archive_workflow(workflow_id: UUID) -> Response:
@@ -106,6 +114,7 @@ def _set(workflow_id: UUID, status: WorkflowStatus) -> Response:
 
 
 @routes.at("/workflows/activate", "POST")
+@routes.needs(Permission.WORKFLOWS_WRITE, narrowed=True)
 @routes.body(ActivateBody)
 @routes.gives(200, ActivatedList)
 def activate_workflows(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +126,7 @@ def activate_workflows(body: Mapping[str, Any]) -> dict[str, Any]:
 def _activated(workflow_id: UUID) -> dict[str, Any]:
     shown: dict[str, Any] = {"workflow_id": workflow_id, "status": None, "version": None}
     try:
+        demand(Permission.WORKFLOWS_WRITE, workflow_id)
         saved, _ = core().workflows.set_status(tenant_id(), workflow_id, WorkflowStatus.PUBLISHED)
     except ServiceUnavailable:
         raise

@@ -12,6 +12,7 @@ from uuid import UUID
 from flask import Response
 
 from orchestrator.errors import InvalidDefinition
+from orchestrator.models.access import Permission
 from orchestrator.models.run import RunState
 from orchestrator.models.saved import WorkflowStatus
 from orchestrator.ports.store import RunFilter
@@ -22,6 +23,7 @@ from web.errors import as_dict
 from web.fields import cursor
 from web.headers import conditional
 from web.idempotency import key_of
+from web.narrowing import among, demand, demand_everywhere
 from web.openapi import Routes
 from web.schemas import (
     ExecuteBody,
@@ -34,7 +36,7 @@ from web.schemas import (
     WorkflowPage,
     WorkflowsQuery,
 )
-from web.starting import started
+from web.starting import begun
 from web.workflow_answers import answered, expected_version, read
 
 routes = Routes("workflows", __name__, description="Workflows, and starting runs of them.")
@@ -42,22 +44,26 @@ _ONE = "/workflows/<uuid:workflow_id>"
 
 
 @routes.at("/workflows")
+@routes.needs(Permission.WORKFLOWS_READ, narrowed=True)
 @routes.query(WorkflowsQuery)
 @routes.gives(200, WorkflowPage)
 def list_workflows(query: Mapping[str, Any]) -> dict[str, Any]:
     """List workflows, newest first, without archived ones; `name` finds the one of this name."""
+    mine = among(Permission.WORKFLOWS_READ)
     if query["name"] is not None:
         named = core().workflows.named(tenant_id(), query["name"])
-        return {"items": [named] if named else [], "next_cursor": None}
+        shown = named is not None and (mine is None or named.id in mine)
+        return {"items": [named] if shown else [], "next_cursor": None}
     limit = query["limit"]
     found = core().workflows.list(
-        tenant_id(), before=query["cursor"], limit=limit + 1, query=query["q"]
+        tenant_id(), before=query["cursor"], limit=limit + 1, query=query["q"], among=mine
     )
     more = cursor(found[limit - 1].id) if len(found) > limit else None
     return {"items": found[:limit], "next_cursor": more}
 
 
 @routes.at("/workflows", "POST")
+@routes.needs(Permission.WORKFLOWS_WRITE)
 @routes.keyed()
 @routes.raw_body(DefinitionBody, "The definition.")
 @routes.gives(201, WorkflowDocument)
@@ -72,6 +78,7 @@ def create_workflow() -> Response:
 
 
 @routes.at(_ONE)
+@routes.needs(Permission.WORKFLOWS_READ)
 @routes.tagged()
 @routes.gives(200, WorkflowDocument)
 def get_workflow(workflow_id: UUID) -> Response:
@@ -82,6 +89,7 @@ def get_workflow(workflow_id: UUID) -> Response:
 
 
 @routes.at(_ONE, "PUT")
+@routes.needs(Permission.WORKFLOWS_WRITE)
 @routes.matched()
 @routes.raw_body(DefinitionBody, "The whole definition.")
 @routes.gives(200, WorkflowDocument)
@@ -96,6 +104,7 @@ def change_workflow(workflow_id: UUID) -> Response:
 
 
 @routes.at(_ONE, "DELETE")
+@routes.needs(Permission.WORKFLOWS_WRITE)
 @routes.matched()
 @routes.gives(204)
 def delete_workflow(workflow_id: UUID) -> Response:
@@ -107,6 +116,7 @@ def delete_workflow(workflow_id: UUID) -> Response:
 
 
 @routes.at("/workflows/validate", "POST")
+@routes.needs(Permission.WORKFLOWS_READ)
 @routes.raw_body(DefinitionDraft, "The definition, right or wrong.")
 @routes.gives(200, ValidationResult)
 def validate_workflow() -> dict[str, Any]:
@@ -120,35 +130,46 @@ def validate_workflow() -> dict[str, Any]:
 
 
 @routes.at(f"{_ONE}/runs", "POST")
+@routes.needs(Permission.RUNS_START)
 @routes.keyed()
 @routes.query(WaitQuery)
 @routes.body(StartBody, required=False)
 @routes.gives(202, RunSchema)
 def start_run(query: Mapping[str, Any], body: dict[str, Any], workflow_id: UUID) -> Response:
     """Start a run of the newest version. `?wait=30` answers when it has ended, or after 30 s."""
-    run_id, new = core().engine.start(
+    done = core().engine.start(
         tenant_id(), workflow_id, input=body.get("input"), tags=body["tags"], key=key_of(body)
     )
-    return started(run_id, new=new, wait_s=query["wait"])
+    return begun(done, wait_s=query["wait"])
 
 
 @routes.at("/workflows/execute", "POST")
+@routes.needs(Permission.RUNS_START, narrowed=True)
 @routes.keyed()
 @routes.query(WaitQuery)
 @routes.body(ExecuteBody)
 @routes.gives(202, RunSchema)
 def execute(query: Mapping[str, Any], body: dict[str, Any]) -> Response:
-    """Start a run of a saved workflow, or of a definition that is kept for this run only."""
+    """Start a run of a saved workflow, or of a definition that is kept for this run only.
+
+    A definition is written here as well as started: it needs `workflows:write` too.
+    """
+    if "workflow_id" in body:
+        demand(Permission.RUNS_START, body["workflow_id"])
+    else:
+        demand_everywhere(Permission.RUNS_START)
+        demand_everywhere(Permission.WORKFLOWS_WRITE)
     engine, key = core().engine, key_of(body)
     more = {"input": body.get("input"), "tags": body["tags"], "key": key}
     if "workflow_id" in body:
-        run_id, new = engine.start(tenant_id(), body["workflow_id"], **more)
+        done = engine.start(tenant_id(), body["workflow_id"], **more)
     else:
-        run_id, new = engine.execute(tenant_id(), body["definition"], **more)
-    return started(run_id, new=new, wait_s=query["wait"])
+        done = engine.execute(tenant_id(), body["definition"], **more)
+    return begun(done, wait_s=query["wait"])
 
 
 @routes.at(f"{_ONE}/history")
+@routes.needs(Permission.RUNS_READ)
 @routes.query(HistoryQuery)
 @routes.gives(200, RunPage)
 def history(query: Mapping[str, Any], workflow_id: UUID) -> dict[str, Any]:

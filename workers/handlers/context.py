@@ -12,7 +12,9 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.errors import HandlerError, TooLarge
+from orchestrator.models.egress import Egress
 from orchestrator.ports.runtime import Artifacts
+from orchestrator.services.masking import Masker
 
 
 class StopRequested(BaseException):
@@ -30,7 +32,10 @@ class StopRequested(BaseException):
 class TaskArtifacts:
     """The artifacts of one run, as one of its tasks may write them."""
 
-    def __init__(self, artifacts: Artifacts, run_id: UUID, node_id: str) -> None:
+    def __init__(
+        self, artifacts: Artifacts, run_id: UUID, node_id: str, masker: Masker | None = None
+    ) -> None:
+        self._masker = masker
         self._artifacts = artifacts
         self._run_id = run_id
         self._node_id = node_id
@@ -38,9 +43,9 @@ class TaskArtifacts:
     def put(self, name: str, data: bytes | str, content_type: str | None = None) -> str:
         """Store a file under the run and return its name; the same name again replaces it.
 
-        Text is stored as UTF-8. Without `content_type` the name's ending decides. Raises
-        HandlerError: `bad_artifact_name` and `artifact_too_large` for good, `artifact_failed`
-        (a full disk, say) worth another attempt.
+        Text is stored as UTF-8; a secret that the node was given is masked in any of it. Without
+        `content_type` the name's ending decides. Raises HandlerError: `bad_artifact_name` and
+        `artifact_too_large` for good, `artifact_failed` (a full disk, say) worth another attempt.
         """
         kind = content_type or mimetypes.guess_type(name)[0]
         content: object = data
@@ -50,6 +55,11 @@ class TaskArtifacts:
             why = f"artifact {name}: give bytes or text, not {type(content).__name__}"
             raise HandlerError("bad_artifact", why, retryable=False)
         kind = kind or "application/octet-stream"
+        if self._masker is not None:
+            if self._masker.text(name) != name:
+                why = "the name of an artifact holds a secret"
+                raise HandlerError("bad_artifact_name", why, retryable=False)
+            content = self._masker.data(bytes(content))
         try:
             stored = self._artifacts.put(self._run_id, name, bytes(content), kind, self._node_id)
         except TooLarge as error:
@@ -79,6 +89,8 @@ class Context:
     deadline: float
     log: logging.Logger
     artifacts: TaskArtifacts
+    #: Where requests may go.
+    egress: Egress = Egress()
 
     @property
     def idempotency_key(self) -> str:

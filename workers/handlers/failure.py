@@ -13,6 +13,7 @@ from orchestrator.errors import ExpressionError, HandlerError, ServiceUnavailabl
 from orchestrator.models.task import Failure, TaskError
 from workers.capture import printable
 from workers.handlers.context import StopRequested
+from workers.hiding import shown
 
 MAX_MESSAGE = 2000
 MAX_TRACEBACK_BYTES = 8192
@@ -62,14 +63,14 @@ def stop_behind(error: BaseException) -> StopRequested | None:
 def _failure(
     code: str, message: str, *, retryable: bool = True, where: BaseException | None = None
 ) -> Failure:
-    line = printable(" ".join(message.split()))[:MAX_MESSAGE]
+    line = printable(" ".join(shown(message).split()))[:MAX_MESSAGE]
     frames = _frames(where) if where is not None else None
     return Failure(error=TaskError(code=code, message=line, traceback=frames), retryable=retryable)
 
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)[: 2 * MAX_MESSAGE]
+        return shown(str(error))[: 2 * MAX_MESSAGE]
     except Exception:
         return "(its text cannot be shown)"
 
@@ -97,8 +98,8 @@ def _frames(error: BaseException) -> str | None:
     The innermost 10 frames each, at most 8 KB: the end is kept, for there the trouble is.
     """
     try:
-        shown = [*_chain(error)][:_MAX_CHAIN]
-        parts = [_one(each) for each in reversed(shown)]
+        told = [*_chain(error)][:_MAX_CHAIN]
+        parts = [_one(each) for each in reversed(told)]
     except Exception:
         # What cannot even be described (no memory, a hostile __str__) has at least its code.
         return None
@@ -119,9 +120,9 @@ def _one(error: BaseException) -> str:
     for frame in frames[-MAX_FRAMES:]:
         lines.append(f'  File "{_short(frame.filename)}", line {frame.lineno}, in {frame.name}\n')
         if frame.line:
-            lines.append(f"    {frame.line[:300]}\n")
+            lines.append(f"    {shown(frame.line)[:300]}\n")
     last = traceback.format_exception_only(error)[-1].rstrip()
-    return "".join(lines) + last[:MAX_MESSAGE]
+    return "".join(lines) + shown(last)[:MAX_MESSAGE]
 
 
 def _short(filename: str) -> str:

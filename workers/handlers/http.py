@@ -20,6 +20,7 @@ from workers.capture import printable
 from workers.handlers import http_body, http_client, http_errors
 from workers.handlers.config import bad_config, kind_of, read
 from workers.handlers.context import Context
+from workers.hiding import shown
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_REDIRECTS = 5
@@ -49,7 +50,8 @@ def run(config: Mapping[str, Any], context: Context) -> Outcome:
     how = read(config, "parse", str, "auto")
     with http_client.until(context.deadline) as timeout, http_errors.named(request, context):
         request.extensions["timeout"] = timeout.as_dict()
-        with _answer(request, follow=follow) as response:
+        client = http_client.client(context.egress)
+        with _answer(client, request, follow=follow) as response:
             status, took_ms = response.status_code, (time.monotonic() - began) * 1000
             context.log.info("%s -> %d in %.0f ms", http_errors.shown(request), status, took_ms)
             if status not in expected:
@@ -77,7 +79,8 @@ def _request(config: Mapping[str, Any], context: Context) -> httpx.Request:
     if method in _WRITING:
         headers.setdefault("idempotency-key", context.idempotency_key)
     try:
-        return http_client.client().build_request(method, url, headers=headers, content=content)
+        client = http_client.client(context.egress)
+        return client.build_request(method, url, headers=headers, content=content)
     except UnicodeEncodeError:
         raise bad_config("headers", "values are plain ASCII") from None
 
@@ -117,10 +120,12 @@ def _expected(config: Mapping[str, Any]) -> set[int]:
 
 
 @contextmanager
-def _answer(request: httpx.Request, *, follow: bool) -> Iterator[httpx.Response]:
+def _answer(
+    client: httpx.Client, request: httpx.Request, *, follow: bool
+) -> Iterator[httpx.Response]:
     """Send, and go along with up to 5 redirects; what other hosts get to see is kept public."""
     for _hop in range(MAX_REDIRECTS + 1):
-        response = _send(request)
+        response = _send(client, request)
         onward = response.next_request if follow else None
         if onward is None:
             try:
@@ -139,8 +144,7 @@ def _answer(request: httpx.Request, *, follow: bool) -> Iterator[httpx.Response]
     raise HandlerError("too_many_redirects", why, retryable=False)
 
 
-def _send(request: httpx.Request) -> httpx.Response:
-    client = http_client.client()
+def _send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
     try:
         return client.send(request, stream=True, auth=None, follow_redirects=False)
     except httpx.RemoteProtocolError:
@@ -185,12 +189,13 @@ def _unexpected(response: httpx.Response, request: httpx.Request, context: Conte
     retryable = status in {408, 425, 429} or status >= 500
     message = f"{http_errors.shown(request)} answered {status} {response.reason_phrase}".rstrip()
     if response.has_redirect_location:
-        message += f" to {response.headers['location'][:200]}; set follow_redirects to follow it"
+        onward = shown(response.headers["location"])[:200]
+        message += f" to {onward}; set follow_redirects to follow it"
     try:
         said = _body(response, 2000, cut=True).decode("utf-8", "replace")
     except (httpx.HTTPError, HandlerError):
         said = ""
-    if said := " ".join(said.split())[:500]:
+    if said := " ".join(shown(said).split())[:500]:
         message += f": {said}"
     wait_s = _retry_after_s(response, context) if retryable else None
     error = TaskError(code="http_status", message=printable(message))

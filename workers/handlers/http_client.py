@@ -1,6 +1,7 @@
 """One pooled HTTP client a process, whose sockets obey the deadline of the task that uses them.
 
-No proxies or netrc from the environment, no cookies kept, no redirects of its own accord.
+Where it may go is told by the egress rules; `orchestrator.guarded_http` holds them. No proxies or
+netrc from the environment, no cookies kept, no redirects of its own accord.
 """
 
 from __future__ import annotations
@@ -19,26 +20,28 @@ from typing import Any
 import httpcore
 import httpx
 
+from orchestrator import guarded_http
+from orchestrator.models.egress import Egress
+
 CONNECT_S = 10.0
 _LEAST_S = 0.001
 _deadline: ContextVar[float] = ContextVar("http_deadline")
 
 
-def client() -> httpx.Client:
+def client(rules: Egress) -> httpx.Client:
     """Return this process's client; after a fork the child gets its own, never the sockets."""
-    return _client(os.getpid())
+    return _client(os.getpid(), rules)
 
 
-@functools.lru_cache(1)
-def _client(_pid: int) -> httpx.Client:
+@functools.lru_cache(4)
+def _client(_pid: int, rules: Egress) -> httpx.Client:
     # At INFO it writes whole URLs, and with them the secrets in their queries.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    transport = httpx.HTTPTransport(
-        trust_env=False, limits=httpx.Limits(max_connections=100, max_keepalive_connections=20)
+    transport = guarded_http.transport(
+        rules,
+        wrap=_Backend,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
     )
-    # httpx has no public place for a network backend, which is what sees every single read.
-    pool = transport._pool  # noqa: SLF001
-    pool._network_backend = _Backend(pool._network_backend)  # noqa: SLF001
     nobody = DefaultCookiePolicy(allowed_domains=[])
     return httpx.Client(
         transport=transport,

@@ -9,26 +9,20 @@ from contextlib import contextmanager
 
 import httpx
 
-from orchestrator.errors import HandlerError
+from orchestrator.errors import EgressBlocked, HandlerError
+from orchestrator.guarded_http import refused_url
+from workers import hiding
 from workers.handlers.context import Context, StopRequested
 
 
 def checked_url(text: str) -> httpx.URL:
-    """Return a URL that may be called: http or https, with a host, without user or password.
+    """Return a URL that may be called, as `guarded_http.refused_url` tells.
 
     HandlerError `bad_url` otherwise.
     """
-    try:
-        url = httpx.URL(text)
-    except (httpx.InvalidURL, ValueError, TypeError) as error:
-        raise _bad_url(f"cannot be read: {error}") from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise _bad_url(f"needs to start with http:// or https:// and a host, not {text[:40]!r}")
-    if url.port is not None and not 0 < url.port < 65_536:
-        raise _bad_url(f"has port {url.port}; ports are 1 to 65535")
-    if url.userinfo:
-        raise _bad_url("must not hold a user or password; use the Authorization header")
-    return url
+    if why := refused_url(text):
+        raise _bad_url(why)
+    return httpx.URL(text)
 
 
 def _bad_url(why: str) -> HandlerError:
@@ -38,7 +32,7 @@ def _bad_url(why: str) -> HandlerError:
 def shown(request: httpx.Request) -> str:
     """Return method and URL without the query, which may hold secrets."""
     url = request.url.copy_with(query=None, fragment=None)
-    return f"{request.method} {str(url)[:300]}"
+    return f"{request.method} {hiding.shown(str(url))[:300]}"
 
 
 @contextmanager
@@ -49,6 +43,8 @@ def named(request: httpx.Request, context: Context) -> Iterator[None]:
     """
     try:
         yield
+    except EgressBlocked as error:
+        raise _error(error.code, request, error.detail, retryable=False) from None
     except httpx.TimeoutException as error:
         if context.remaining_s() < 0.05:
             raise StopRequested("timeout") from error

@@ -27,12 +27,12 @@ class MemoryDispatcher:
         self._queues: dict[str, list[Release]] = {}
         self._changed = threading.Condition()
 
-    def open(self, run_id: UUID, size: int) -> bool:
+    def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
         """See the port."""
         if self.up:
             with self._changed:
                 self.sizes.setdefault(run_id, size)
-        return self.up
+        return self.release(messages)
 
     def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
         """Nobody watches."""

@@ -17,6 +17,7 @@ from orchestrator.adapters.memory.tables import (
     WorkerRow,
     later,
 )
+from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.run import RunState
 from orchestrator.models.task import Claim, TaskState
 from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
@@ -125,7 +126,7 @@ class MemoryFleet:
             found = [(run, task) for run, task in self._running(worker_id) if task.pid == pid]
             return [_hold(run, task, verdict="lost") for run, task in found]
 
-    def due(self, limit: int) -> dict[UUID, list[int]]:
+    def due(self, limit: int, of: TenantFilter = EVERYBODY) -> dict[UUID, list[int]]:
         """See the port."""
         with self._tables.lock:
             now = self._now()
@@ -133,16 +134,19 @@ class MemoryFleet:
                 (task.due_at, run.id, task.task_no)
                 for run, task in self._tables.live_tasks(*_TIMED)
                 if task.due_at and task.due_at <= now and run.state in STARTABLE
+                if of.has(run.tenant_id)
             ]
             return _by_run((run_id, no) for _, run_id, no in sorted(found)[:limit])
 
-    def backlog(self, queue: str, limit: int) -> dict[UUID, list[int]]:
+    def backlog(
+        self, queue: str, limit: int, of: TenantFilter = EVERYBODY
+    ) -> dict[UUID, list[int]]:
         """See the port."""
         with self._tables.lock:
             found = [
                 (-task.priority, run.id, task.task_no)
                 for run, task in self._tables.live_tasks(TaskState.READY)
-                if task.queue == queue and run.state in STARTABLE
+                if task.queue == queue and run.state in STARTABLE and of.has(run.tenant_id)
             ]
             return _by_run((run_id, no) for _, run_id, no in sorted(found)[:limit])
 

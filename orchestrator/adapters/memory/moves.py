@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from orchestrator.adapters.memory.audit import MemoryAudit
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskRow, unpack
 from orchestrator.models.event import Event, Kind
 from orchestrator.models.run import RunState
 from orchestrator.models.task import TaskState
-from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Take
+from orchestrator.ports.store import Ending, LogLine, Moved, NewRun, Owner, Take
 
 _HOLDS_NO_ATTEMPT = frozenset(
     {
@@ -29,8 +30,16 @@ _HOLDS_NO_ATTEMPT = frozenset(
 class MemoryMoves:
     """Answers `ports.store.Moves`."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(
+        self, tables: Tables, audit: MemoryAudit, start: Callable[[NewRun], Moved | None]
+    ) -> None:
         self._tables = tables
+        self._audit = audit
+        self._start = start
+
+    def start(self, new: NewRun) -> Moved | None:
+        """See the port."""
+        return self._start(new)
 
     def claim(
         self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
@@ -130,6 +139,7 @@ class MemoryMoves:
             run.open -= len(gone)
             last = end_run(run, now, None, None)
             events += [last] if last else []
+            self._audit.record_move(run_id, was, str(RunState.CANCELLING))
             return moved(run, events=tuple(events), settled=tuple(t.task_no for t in gone), was=was)
 
     def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
@@ -144,6 +154,7 @@ class MemoryMoves:
             now = self._tables.clock.now()
             run.state = to
             event = run.say(Kind.RUN, now, state=str(to))
+            self._audit.record_move(run_id, str(found), str(to))
             waiting: list[TaskRow] = []
             if to is RunState.RUNNING:
                 waiting = [t for t in run.tasks.values() if t.state is TaskState.QUEUED]

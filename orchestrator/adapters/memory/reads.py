@@ -14,8 +14,8 @@ from orchestrator.models.task import Task, TaskState
 from orchestrator.ports.log_lines import LinePlace, LogFilter, LogPage
 from orchestrator.ports.store import RunFilter
 
-#: There is no schema to migrate here: always the newest revision.
-REVISION = 2
+#: There is no schema to migrate here: it fits every release.
+REVISION = 9999
 
 
 class MemoryReads:
@@ -176,6 +176,7 @@ def _in_time(event: Event, wanted: LogFilter) -> bool:
 def _fits(run: RunRow, event: Event, wanted: LogFilter) -> bool:
     return (
         wanted.workflow_id in (None, run.workflow_id)
+        and (wanted.among is None or run.workflow_id in wanted.among)
         and wanted.node_id in (None, event.node_id)
         and (not wanted.levels or event.level in wanted.levels)
         and (not wanted.text or wanted.text.lower() in (event.message or "").lower())
@@ -186,6 +187,7 @@ def _matches(run: RunRow, wanted: RunFilter) -> bool:
     return (
         run.tenant_id == wanted.tenant_id
         and wanted.workflow_id in (None, run.workflow_id)
+        and (wanted.among is None or run.workflow_id in wanted.among)
         and (not wanted.states or run.state in wanted.states)
         and wanted.trigger in (None, run.trigger)
         and (wanted.since is None or run.id >= lowest_uuid7(wanted.since))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -76,9 +76,22 @@ class MemoryArtifacts:
             found = [a for (run, _), (a, _) in self._files.items() if run == run_id]
         return sorted(found, key=lambda a: a.name)
 
-    def prune(self, before: datetime) -> int:
+    def size(self, run_id: UUID, name: str) -> int:
+        """See the port."""
+        with self._lock:
+            found = self._files.get((run_id, name))
+        return found[0].size_bytes if found else 0
+
+    def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
         """See the port."""
         with self._lock:
             old = {run for run, _ in self._files if time_of(run) < before}
+            held = dict.fromkeys(old, 0)
+            for (run, _), (artifact, _) in self._files.items():
+                if run in old:
+                    held[run] += artifact.size_bytes
             self._files = {key: file for key, file in self._files.items() if key[0] not in old}
+        for run, size_bytes in held.items():
+            if gone is not None:
+                gone(run, size_bytes)
         return len(old)

@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 
 from orchestrator.models.event import Event, Kind
+from orchestrator.models.quota import Quota
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.saved import SavedWorkflow, Version
 from orchestrator.models.task import Claim, TaskState
@@ -264,6 +265,8 @@ class Tables:
         self.keys: dict[tuple[UUID, str], KeyRow] = {}
         self.runs: dict[UUID, RunRow] = {}
         self.workers: dict[UUID, WorkerRow] = {}
+        #: Each tenant's own values.
+        self.quotas: dict[UUID, dict[Quota, int]] = {}
 
     def live_runs(self) -> list[RunRow]:
         """Return the runs that have not ended, oldest first."""

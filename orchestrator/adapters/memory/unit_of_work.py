@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.memory.moves import moved
+from orchestrator.adapters.memory.quotas import MemoryQuotaChecks
 from orchestrator.adapters.memory.rerun import take_over
 from orchestrator.adapters.memory.tables import (
     KeyRow,
@@ -44,6 +45,7 @@ class MemoryUnitOfWork:
         self._wakes = False
         self.workflows = MemoryWorkflows(tables, self._undo)
         self.keys = MemoryKeys(tables, self._undo)
+        self.quotas = MemoryQuotaChecks(tables)
 
     def start(self, new: NewRun) -> Moved:
         """See the port. NotFound when the tenant has no such workflow version."""
@@ -88,6 +90,11 @@ class MemoryUnitOfWork:
         started = self.start(like_origin)
         run = self._tables.runs[new.id]
         return take_over(run, origin, started, frozenset(again), new.room)
+
+    @property
+    def wrote(self) -> bool:
+        """True when there is something to commit."""
+        return bool(self._undo)
 
     def commit(self) -> None:
         """Keep what was done, and wake upkeep where it may sleep too long."""
@@ -182,10 +189,18 @@ class MemoryWorkflows:
         return next((w for w in self._of(tenant_id) if w.name == name), None)
 
     def list(
-        self, tenant_id: UUID, *, before: UUID | None, limit: int, query: str | None
+        self,
+        tenant_id: UUID,
+        *,
+        before: UUID | None,
+        limit: int,
+        query: str | None,
+        among: frozenset[UUID] | None = None,
     ) -> list[SavedWorkflow]:
         """See the port."""
         found = [w for w in self._of(tenant_id) if before is None or w.id < before]
+        if among is not None:
+            found = [w for w in found if w.id in among]
         if query:
             found = [w for w in found if query.lower() in w.name.lower()]
         return found[:limit]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from orchestrator.adapters.postgres.partitions import month_statements
-from orchestrator.adapters.postgres.pool import Pool
 from orchestrator.adapters.postgres.sql import statements
+from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.task import Claim
 from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
 
@@ -18,10 +19,17 @@ from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
 _TIDY_LOCK = 0x5A51_0002
 
 
+class Cursors(Protocol):
+    """What it talks through: a pool, or a line."""
+
+    def cursor(self) -> AbstractContextManager[Any]:
+        """Lend a cursor in autocommit."""
+
+
 class PostgresFleet:
     """Answers `ports.store.Fleet`."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Cursors) -> None:
         self._pool = pool
         self._sql = statements("fleet")
 
@@ -77,13 +85,16 @@ class PostgresFleet:
         """See the port."""
         return list(_held(self._rows("of_child", worker_id=worker_id, pid=pid)))
 
-    def due(self, limit: int) -> dict[UUID, list[int]]:
+    def due(self, limit: int, of: TenantFilter = EVERYBODY) -> dict[UUID, list[int]]:
         """See the port."""
-        return _by_run(self._rows("due", limit=limit))
+        return _by_run(self._rows("due", limit=limit, tenants=list(of.ids), only=of.only))
 
-    def backlog(self, queue: str, limit: int) -> dict[UUID, list[int]]:
+    def backlog(
+        self, queue: str, limit: int, of: TenantFilter = EVERYBODY
+    ) -> dict[UUID, list[int]]:
         """See the port."""
-        return _by_run(self._rows("backlog", queue=queue, limit=limit))
+        rows = self._rows("backlog", queue=queue, limit=limit, tenants=list(of.ids), only=of.only)
+        return _by_run(rows)
 
     def ready_queues(self) -> list[str]:
         """See the port."""
@@ -130,7 +141,9 @@ class PostgresFleet:
                 return
             try:
                 for statement in month_statements(now):
-                    cursor.execute(statement)
+                    # Only the owner of a table makes partitions of it; one transaction, then
+                    # the process is in its own role again.
+                    cursor.execute(f"SET LOCAL ROLE NONE; {statement}")
             finally:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", (_TIDY_LOCK,))
         self._count("drop_keys", older_s=keys_older_s)

@@ -64,10 +64,12 @@ def _fits(wanted: LogFilter) -> list[ColumnElement[bool]]:
         found.append(events.c.level.in_(wanted.levels))
     if wanted.text:
         found.append(events.c.message.icontains(wanted.text, autoescape=True))
-    if wanted.workflow_id:
-        mine = select(runs.c.id).where(
-            runs.c.id == events.c.run_id, runs.c.workflow_id == wanted.workflow_id
-        )
+    if wanted.workflow_id or wanted.among is not None:
+        mine = select(runs.c.id).where(runs.c.id == events.c.run_id)
+        if wanted.workflow_id:
+            mine = mine.where(runs.c.workflow_id == wanted.workflow_id)
+        if wanted.among is not None:
+            mine = mine.where(runs.c.workflow_id.in_(wanted.among))
         found.append(mine.exists())
     return found
 

@@ -7,12 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from orchestrator.adapters.postgres.audit import with_changes, with_entry
 from orchestrator.adapters.postgres.pool import Pool, dumps
 from orchestrator.models.event import Event, Kind
 from orchestrator.models.run import RunState
 from orchestrator.models.task import Claim
-from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Release, Take
+from orchestrator.ports.acting import acting
+from orchestrator.ports.store import Ending, LogLine, Moved, NewRun, Owner, Release, Take
 
+_START = "SELECT zq_start_newest_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
 _CLAIM = "SELECT zq_claim_v1(%s, %s::int[], %s::int[], %s, %s, %s)"
 _SETTLE = (
     "SELECT zq_settle_v1(%s, %s, %s::int[], %s::int[], %s::text[], %s::jsonb[], %s::jsonb[],"
@@ -34,6 +37,20 @@ class PostgresMoves:
         with self._pool.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchone()[0]
+
+    def _call_audited(self, statement: str, run_id: UUID, parameters: tuple[Any, ...]) -> Any:
+        """Call a move that people make: it leaves an entry in the audit log, in its own commit.
+
+        Locks: the run first, the audit log's head last; everything else that locks both does so
+        in this order too.
+        """
+        statement, more = with_entry(statement, acting(), "run", run_id)
+        return self._call(statement, (*parameters, *more))
+
+    def start(self, new: NewRun) -> Moved | None:
+        """See the port."""
+        statement, more = with_changes(_START, acting())
+        return moved(new.id, self._call(statement, (*starting(new), *more)))
 
     def claim(
         self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
@@ -83,16 +100,24 @@ class PostgresMoves:
 
     def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
         """See the port."""
-        return moved(run_id, self._call(_CANCEL, (run_id, str(to))))
+        return moved(run_id, self._call_audited(_CANCEL, run_id, (run_id, str(to))))
 
     def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
         """See the port."""
-        return moved(run_id, self._call(_STEER, (run_id, str(was), str(to))))
+        return moved(run_id, self._call_audited(_STEER, run_id, (run_id, str(was), str(to))))
 
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""
         values = tuple(None if v is None else dumps(v) for v in (output, error))
         return moved(run_id, self._call(_FINISH, (run_id, *values)))
+
+
+def starting(new: NewRun) -> tuple[Any, ...]:
+    """Return what the functions that start a run take."""
+    return (
+        new.id, new.tenant_id, new.workflow_id, new.version, str(new.trigger), list(new.tags),
+        None if new.input is None else dumps(new.input), new.origin_run_id, new.room,
+    )  # fmt: skip
 
 
 def moved(

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from orchestrator.adapters.postgres.tables import PARTITIONED
 from orchestrator.models.ids import lowest_uuid7
 
+#: Partitioned by range of the run's id, one partition a month.
+PARTITIONED = {
+    "runs": "id",
+    "run_counters": "run_id",
+    "tasks": "run_id",
+    "attempts": "run_id",
+    "events": "run_id",
+}
 #: Storage knobs a partition needs because its rows change several times before they rest.
 _STORAGE = {
     "run_counters": "fillfactor = 50",

@@ -1,6 +1,7 @@
 """Connections: one engine a process, made lazily, each connection in autocommit, JSON by orjson.
 
-Transactions are either one function call (one implicit transaction) or `begin()` in `store.py`.
+Transactions are either one function call (one implicit transaction) or `begin()`. Every connection
+works in the role that the process was built for: what that may see is in `wall.py`.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
 import psycopg2
 import psycopg2.extras
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from orchestrator.adapters.postgres.away import away, driver_guarded
+from orchestrator.adapters.postgres.wall import Role, connecting, of_access
 from orchestrator.errors import StoreUnavailable
-
-#: SQLSTATE classes that say the server, not the statement, is the trouble.
-_AWAY = ("08", "53", "57P", "58", "25006", "55P03")
+from orchestrator.ports.acting import Acting, acting
 
 _USED_AT = "used_at"
 #: Seconds of rest after which a connection is asked whether it still lives.
@@ -52,8 +53,12 @@ class Pool:
         size: int = 10,
         statement_timeout_s: float = 30.0,
         connect_timeout_s: int = 5,
+        role: Role | str = Role.ENGINE,
+        before_commit: Callable[[Connection, Acting | None], None] | None = None,
     ) -> None:
         self._url = normal_url(url)
+        self.role = Role(role)
+        self._before_commit = before_commit
         self._size = size
         self._statement_timeout_ms = int(statement_timeout_s * 1000)
         self._connect_timeout_s = connect_timeout_s
@@ -91,7 +96,10 @@ class Pool:
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 15_000,
-                "options": f"-c statement_timeout={self._statement_timeout_ms} "
+                **connecting(self.role),
+                # Given at the start, it is also what RESET ROLE and RESET ALL go back to.
+                "options": f"-c role={self.role} "
+                f"-c statement_timeout={self._statement_timeout_ms} "
                 "-c lock_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off "
                 # Planning the statements of a move anew costs twice as much as running them.
                 "-c plan_cache_mode=force_generic_plan",
@@ -103,21 +111,64 @@ class Pool:
         return engine
 
     @contextmanager
-    def cursor(self) -> Iterator[Any]:
+    def cursor(self, *, as_access: bool = False) -> Iterator[Any]:
         """Lend a psycopg2 cursor in autocommit: each execute is a transaction of its own.
 
-        StoreUnavailable when Postgres is away; the connection is then thrown away.
+        With `as_access`, see there. StoreUnavailable when Postgres is away; the connection is then
+        thrown away.
         """
         with guarded():
             connection = self.engine.raw_connection()
         try:
-            with guarded(), contextlib.closing(connection.cursor()) as cursor:
+            with (
+                guarded(),
+                of_access(connection.driver_connection, wanted=as_access),
+                contextlib.closing(connection.cursor()) as cursor,
+            ):
                 yield cursor
         except StoreUnavailable:
             connection.invalidate()
             raise
         finally:
             connection.close()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Open a transaction: it commits on a clean exit and rolls back on an error.
+
+        In the role `zq_api` it sees the rows of whoever acts (`ports.acting`), and no others. What
+        an acting request writes here is recorded in the audit log right before the commit: that
+        locks the tenant's head, so it comes after every other lock. StoreUnavailable when Postgres
+        is away.
+        """
+        with self._transaction(as_access=False) as connection:
+            yield connection
+
+    @contextmanager
+    def as_access(self) -> Iterator[Connection]:
+        """Open a transaction over every tenant's users, credentials, roles, grants, quotas, audit.
+
+        For the steps before a credential has told the tenant, and for the installation's own; in
+        the role `zq_api` all other tables are out of reach until it ends. Otherwise like `begin`.
+        """
+        with self._transaction(as_access=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, as_access: bool) -> Iterator[Connection]:
+        engine = self.engine.execution_options(isolation_level="READ COMMITTED")
+        with (
+            guarded(),
+            engine.connect() as connection,
+            of_access(connection.connection.driver_connection, wanted=as_access),
+            connection.begin(),
+        ):
+            one = acting()
+            if one is not None:
+                one.changes.clear()
+            yield connection
+            if self._before_commit is not None:
+                self._before_commit(connection, one)
 
     def close(self) -> None:
         """Close every connection of this process."""
@@ -154,19 +205,9 @@ def _prepare(connection: Any, record: Any) -> None:
 def guarded() -> Iterator[None]:
     """Turn a driver's error that means "Postgres is away" into StoreUnavailable."""
     try:
-        yield
+        with driver_guarded():
+            yield
     except PoolTimeout as error:
         raise StoreUnavailable("no connection to Postgres became free in time") from error
     except DBAPIError as error:
-        raise _away(error.orig) or error from error
-    except psycopg2.Error as error:
-        raise _away(error) or error from error
-
-
-def _away(error: Any) -> StoreUnavailable | None:
-    state = getattr(error, "pgcode", None) or ""
-    disconnected = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    if state.startswith(_AWAY) or (disconnected and not state):
-        refused = "refused" in str(error) or "starting up" in str(error) or state == "57P03"
-        return StoreUnavailable(f"Postgres: {str(error).strip().splitlines()[0]}", refused=refused)
-    return None
+        raise away(error.orig) or error from error

@@ -12,15 +12,24 @@ import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy.engine import make_url
 
+from orchestrator.adapters.postgres.audit import PostgresAudit, record
 from orchestrator.adapters.postgres.fleet import PostgresFleet
 from orchestrator.adapters.postgres.moves import PostgresMoves
 from orchestrator.adapters.postgres.pool import Pool, guarded, normal_url
+from orchestrator.adapters.postgres.quotas import PostgresQuotas
 from orchestrator.adapters.postgres.reads import PostgresReads
+from orchestrator.adapters.postgres.secrets import PostgresSecrets, PostgresVariables
 from orchestrator.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from orchestrator.adapters.postgres.wall import Role
 
 
 class PostgresStore:
-    """Answers `ports.store.Store`. Safe to share between threads and to carry over a fork."""
+    """Answers `ports.store.Store`. Safe to share between threads and to carry over a fork.
+
+    `role` is the process's: `zq_api` sees only the tenant on whose behalf a thread acts, and no
+    row while it acts on nobody's; `zq_engine` sees everything. `pool` is for the other adapters
+    on Postgres: each process has one.
+    """
 
     def __init__(
         self,
@@ -29,25 +38,31 @@ class PostgresStore:
         pool_size: int = 10,
         statement_timeout_s: float = 30.0,
         connect_timeout_s: int = 5,
+        role: Role | str = Role.ENGINE,
     ) -> None:
         self._url = normal_url(url)
         self._connect_timeout_s = connect_timeout_s
-        self._pool = Pool(
+        self.pool = Pool(
             url,
             size=pool_size,
             statement_timeout_s=statement_timeout_s,
             connect_timeout_s=connect_timeout_s,
+            role=role,
+            before_commit=record,
         )
-        self.moves = PostgresMoves(self._pool)
-        self.reads = PostgresReads(self._pool)
-        self.fleet = PostgresFleet(self._pool)
+        self.moves = PostgresMoves(self.pool)
+        self.reads = PostgresReads(self.pool)
+        self.fleet = PostgresFleet(self.pool)
+        self.secrets = PostgresSecrets(self.pool)
+        self.variables = PostgresVariables(self.pool)
+        self.quotas = PostgresQuotas(self.pool)
+        self.audit = PostgresAudit(self.pool)
         self._ear: Any = None
 
     @contextmanager
     def begin(self) -> Iterator[PostgresUnitOfWork]:
         """See the port."""
-        engine = self._pool.engine.execution_options(isolation_level="READ COMMITTED")
-        with guarded(), engine.begin() as connection:
+        with self.pool.begin() as connection:
             yield PostgresUnitOfWork(connection)
 
     def listen(self, timeout_s: float) -> bool:
@@ -88,4 +103,4 @@ class PostgresStore:
     def close(self) -> None:
         """See the port."""
         self._drop_ear()
-        self._pool.close()
+        self.pool.close()

@@ -29,15 +29,6 @@ from orchestrator.models.run import RunState
 from orchestrator.models.task import ENDS as TASK_ENDS
 from orchestrator.models.task import TaskState
 
-#: Partitioned by range of the run's id, one partition a month (see `partitions.py`).
-PARTITIONED = {
-    "runs": "id",
-    "run_counters": "run_id",
-    "tasks": "run_id",
-    "attempts": "run_id",
-    "events": "run_id",
-}
-
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -61,6 +52,7 @@ def identifier(name: str, *, key: bool = False, optional: bool = False) -> Colum
 
 
 LIVE_RUN = _in("state", set(RunState) - RUN_ENDS)
+UNWELL_RUN = _in("state", RUN_ENDS - {RunState.SUCCEEDED})
 DUE_TASK = "state IN ('retrying', 'waiting')"
 HELD_TASK = "state IN ('queued', 'running')"
 
@@ -133,6 +125,14 @@ runs = Table(
     CheckConstraint(_in("state", RunState), name="state"),
     CheckConstraint(f"(finished_at IS NOT NULL) = ({_in('state', RUN_ENDS)})", name="finished"),
     Index("ix_runs_live", "id", postgresql_where=text(LIVE_RUN)),
+    # Rare among many that went well: a list of them must not walk along all the others.
+    Index(
+        "ix_runs_unwell",
+        "tenant_id",
+        "state",
+        text("id DESC"),
+        postgresql_where=text(UNWELL_RUN),
+    ),
     Index("ix_runs_workflow", "tenant_id", "workflow_id", text("id DESC")),
     Index("ix_runs_tenant", "tenant_id", text("id DESC")),
     postgresql_partition_by="RANGE (id)",
@@ -195,6 +195,13 @@ tasks = Table(
     Index(
         "ix_tasks_ready",
         "queue",
+        text("priority DESC"),
+        "run_id",
+        postgresql_where=text("state = 'ready'"),
+    ),
+    Index(
+        "ix_tasks_tenant_ready",
+        "tenant_id",
         text("priority DESC"),
         "run_id",
         postgresql_where=text("state = 'ready'"),

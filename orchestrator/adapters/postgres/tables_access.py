@@ -201,11 +201,15 @@ audit_log = Table(
     Column("resource_id", Text, nullable=False, server_default=""),
     Column("before", Text),
     Column("after", Text),
+    # Why, such as the reason of a refused sign-in.
+    Column("detail", Text, nullable=False, server_default=""),
     Column("address", Text, nullable=False, server_default=""),
     Column("request_id", Text, nullable=False, server_default=""),
     # SHA-256 over the digest of the entry before and everything above.
     Column("digest", LargeBinary, nullable=False),
     _tenant(),
+    Index("ix_audit_log_at", "tenant_id", "at"),
+    Index("ix_audit_log_resource", "tenant_id", "resource_id", "no"),
 )
 
 audit_heads = Table(

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.adapters.postgres.moves import moved
-from orchestrator.adapters.postgres.pool import dumps
+from orchestrator.adapters.postgres.moves import moved, starting
+from orchestrator.adapters.postgres.quotas import PostgresQuotaChecks
 from orchestrator.adapters.postgres.tables import idempotency_keys, workflow_versions, workflows
 from orchestrator.errors import (
     IdempotencyMismatch,
@@ -35,17 +35,11 @@ class PostgresUnitOfWork:
         self._connection = connection
         self.workflows = PostgresWorkflows(connection)
         self.keys = PostgresKeys(connection)
+        self.quotas = PostgresQuotaChecks(connection)
 
     def start(self, new: NewRun) -> Moved:
         """See the port."""
-        row = self._connection.exec_driver_sql(
-            _START,
-            (
-                new.id, new.tenant_id, new.workflow_id, new.version, str(new.trigger),
-                list(new.tags), None if new.input is None else dumps(new.input),
-                new.origin_run_id, new.room,
-            ),
-        ).scalar()  # fmt: skip
+        row = self._connection.exec_driver_sql(_START, starting(new)).scalar()
         started = moved(new.id, row)
         if started is None:
             raise NotFound(f"workflow {new.workflow_id} has no version {new.version}")
@@ -177,12 +171,20 @@ class PostgresWorkflows:
         return _saved(row) if row else None
 
     def list(
-        self, tenant_id: UUID, *, before: UUID | None, limit: int, query: str | None
+        self,
+        tenant_id: UUID,
+        *,
+        before: UUID | None,
+        limit: int,
+        query: str | None,
+        among: frozenset[UUID] | None = None,
     ) -> list[SavedWorkflow]:
         """See the port."""
         wanted = select(workflows).where(workflows.c.tenant_id == tenant_id, _LISTED)
         if before is not None:
             wanted = wanted.where(workflows.c.id < before)
+        if among is not None:
+            wanted = wanted.where(workflows.c.id.in_(among))
         if query:
             wanted = wanted.where(workflows.c.name.icontains(query, autoescape=True))
         rows = self._connection.execute(wanted.order_by(workflows.c.id.desc()).limit(limit))

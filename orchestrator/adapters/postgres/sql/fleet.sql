@@ -37,10 +37,9 @@ UPDATE workers SET state = 'stopped', beat_at = clock_timestamp()
  WHERE id = %(worker_id)s AND state = 'active';
 
 -- name: workers
--- The fleet as it is seen now.
+-- The fleet as it is seen now; a worker is as busy as it is, also with what the asker may not see.
 SELECT id, name, host, pid, version, queues, slots, children, state, started_at,
-       extract(epoch FROM clock_timestamp() - beat_at)::float8 AS age_s,
-       (SELECT count(*) FROM tasks t WHERE t.state = 'running' AND t.worker_id = workers.id) AS busy
+       extract(epoch FROM clock_timestamp() - beat_at)::float8 AS age_s, zq_busy_v1(id) AS busy
   FROM workers
  WHERE beat_at > clock_timestamp() - interval '1 hour'
  ORDER BY started_at;
@@ -77,6 +76,7 @@ SELECT t.run_id, t.task_no
   FROM tasks t JOIN runs r ON r.id = t.run_id
  WHERE t.state IN ('retrying', 'waiting') AND t.due_at <= clock_timestamp()
    AND r.state IN ('queued', 'running')
+   AND (t.tenant_id = ANY (%(tenants)s::uuid[])) = %(only)s
  ORDER BY t.due_at LIMIT %(limit)s;
 
 -- name: backlog
@@ -84,6 +84,7 @@ SELECT t.run_id, t.task_no
 SELECT t.run_id, t.task_no
   FROM tasks t JOIN runs r ON r.id = t.run_id
  WHERE t.state = 'ready' AND t.queue = %(queue)s AND r.state IN ('queued', 'running')
+   AND (t.tenant_id = ANY (%(tenants)s::uuid[])) = %(only)s
  ORDER BY t.priority DESC, t.run_id, t.task_no LIMIT %(limit)s;
 
 -- name: ready_queues

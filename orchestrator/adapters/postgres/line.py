@@ -1,0 +1,65 @@
+"""One connection to Postgres for a process that asks every few seconds: a supervisor.
+
+Without SQLAlchemy, which takes more memory than all the rest of such a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import psycopg2
+import psycopg2.extras
+
+from orchestrator.adapters.postgres.away import driver_guarded
+
+
+class Line:
+    """Lends cursors as `Pool` does, one at a time; after an error the next one connects anew."""
+
+    def __init__(self, url: str, *, statement_timeout_s: float, connect_timeout_s: int) -> None:
+        self._url = url.replace("postgresql+psycopg2://", "postgresql://", 1)
+        self._options = f"-c role=zq_engine -c statement_timeout={int(statement_timeout_s * 1000)}"
+        self._connect_timeout_s = connect_timeout_s
+        self._connection: Any = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        """Lend a cursor in autocommit. StoreUnavailable when Postgres is away."""
+        with self._lock, driver_guarded():
+            try:
+                with contextlib.closing(self._open().cursor()) as cursor:
+                    yield cursor
+            except psycopg2.Error:
+                self.close()
+                raise
+
+    def _open(self) -> Any:
+        if self._connection is None:
+            made = psycopg2.connect(
+                self._url,
+                connect_timeout=self._connect_timeout_s,
+                application_name="zq supervisor",
+                options=self._options,
+                keepalives_idle=15,
+                keepalives_interval=5,
+                keepalives_count=3,
+                tcp_user_timeout=15_000,
+            )
+            made.autocommit = True
+            psycopg2.extras.register_uuid(conn_or_curs=made)  # type: ignore[no-untyped-call]
+            psycopg2.extras.register_default_jsonb(conn_or_curs=made, loads=orjson.loads)
+            self._connection = made
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            with contextlib.suppress(psycopg2.Error):
+                self._connection.close()
+            self._connection = None

@@ -1,0 +1,49 @@
+"""What a worker's supervisor needs all the time: beats, and leases that it watches.
+
+The third composition root, apart from `bootstrap` since that one's libraries take 40 megabytes,
+which an idle supervisor never uses: it builds that core when it has to end an attempt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.adapters.postgres.fleet import PostgresFleet
+from orchestrator.adapters.postgres.line import Line
+from orchestrator.ports.store import Fleet, Held
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.bootstrap import Core
+
+
+class FleetCore:
+    """A worker's place in the fleet."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.embedded:
+            from orchestrator.bootstrap import resolve
+
+            settings = resolve(settings)
+        self.settings = settings
+        self._line = Line(
+            settings.database.url,
+            statement_timeout_s=settings.database.statement_timeout_s,
+            connect_timeout_s=settings.database.connect_timeout_s,
+        )
+        self.fleet: Fleet = PostgresFleet(self._line)
+        self._core: Core | None = None
+
+    def conclude(self, held: Held) -> bool:
+        """See `Upkeep.conclude`."""
+        if self._core is None:
+            from orchestrator.bootstrap import build
+
+            self._core = build(self.settings, pool_size=2)
+        return self._core.upkeep.conclude(held)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._line.close()
+        if self._core is not None:
+            self._core.store.close()

@@ -1,0 +1,66 @@
+"""Telling the audit log: in the commit of a request's write, or by itself where nobody acts yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from orchestrator.models.access import Principal, PrincipalKind
+from orchestrator.models.audit import digest_of
+from orchestrator.ports.access import User
+from orchestrator.ports.acting import Acting, acting, acting_as, note, origin
+from orchestrator.services.auditing import Auditing
+
+
+class Reporting:
+    """What the services of access say about what they did. Without an audit log it says nothing."""
+
+    def __init__(self, auditing: Auditing | None) -> None:
+        self._auditing = auditing
+
+    def changes(
+        self, resource: str, resource_id: object, before: Any = None, after: Any = None
+    ) -> None:
+        """Note a change inside the transaction that makes it; `before` and `after` are JSON."""
+        note(
+            resource,
+            resource_id,
+            before=None if before is None else digest_of(before),
+            after=None if after is None else digest_of(after),
+        )
+
+    @contextmanager
+    def on_behalf_of(self, user: User) -> Iterator[Acting]:
+        """Let a user act who has no credential yet: what it changes is recorded with the change.
+
+        Set the `action` before the transaction ends; without one nothing is recorded.
+        """
+        came = origin()
+        principal = Principal(
+            id=user.id, kind=PrincipalKind.USER, name=user.email, tenant_id=user.tenant_id
+        )
+        one = Acting(principal=principal, address=came.address, request_id=came.request_id)
+        with acting_as(one):
+            yield one
+
+    def happened(
+        self,
+        tenant_id: UUID | None,
+        principal: Principal | str,
+        action: str,
+        *,
+        address: str = "",
+        detail: str = "",
+        resource: str = "",
+        resource_id: object = "",
+    ) -> None:
+        """Record a step, unless a request that acts records it with its own write."""
+        one = acting()
+        if self._auditing is None or (one is not None and one.action is not None):
+            return
+        self._auditing.happened(
+            tenant_id, principal, action, address, "", detail,
+            resource=resource, resource_id=resource_id,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""`python -m tests.bench`: this engine beside raw Celery, in one run on one machine. No test."""
