@@ -32,7 +32,7 @@ class Dispatcher(Protocol):
         """Announce attempts to the workers of their queues. What shares a message is of one run and
         one queue; whoever takes the message works through it, or hands the rest back.
 
-        `again`: under another id, since a worker drops an id that somebody revoked for good."""
+        `again`: under another id, whatever became of the message with the first one."""
 
     def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
         """Report settled tasks as the chord's parts; the last one fires `finish_run`."""

@@ -186,7 +186,7 @@ def _many_retried(call: Caller) -> Case:
 def _user(method: str, rest: str = "", body: Any = None) -> Callable[[Caller], Case]:
     def case(call: Caller) -> Case:
         user_id, _ = call.user()
-        return Case(method, f"/users/{user_id}{rest}", body, leaves=[("users", user_id)])
+        return Case(method, f"/users/{user_id}{rest}", body, leaves=[("user", user_id)])
 
     return case
 
@@ -196,7 +196,7 @@ def _own(method: str, path: str, body: Any, *leaves: str) -> Callable[[Caller], 
 
     def case(call: Caller) -> Case:
         signed, user_id = call.signed_in()
-        told: list[Left] = [(kind, user_id if kind == "users" else "*") for kind in leaves]
+        told: list[Left] = [(kind, user_id if kind == "user" else "*") for kind in leaves]
         return Case(method, path, body, signed["access_token"], told, who=user_id)
 
     return case
@@ -205,7 +205,7 @@ def _own(method: str, path: str, body: Any, *leaves: str) -> Callable[[Caller], 
 def _login(call: Caller) -> Case:
     user_id, email = call.user()
     return Case("POST", "/auth/login", {"email": email, "password": PASSWORD}, "",
-                [("sessions", "*")], "auth.sign_in", user_id)  # fmt: skip
+                [("session", "*")], "auth.sign_in", user_id)  # fmt: skip
 
 
 def _refresh(call: Caller) -> Case:
@@ -218,7 +218,7 @@ def _exchanged(call: Caller) -> Case:
     client, _, secret = made["key"].removeprefix("zqk_").partition("_")
     form = {"grant_type": "client_credentials", "client_id": client,
             "client_secret": secret}  # fmt: skip
-    return Case("POST", "/oauth/token", None, "", [("api_keys", made["id"])],
+    return Case("POST", "/oauth/token", None, "", [("api_key", made["id"])],
                 "auth.key_exchanged", made["id"], form)  # fmt: skip
 
 
@@ -228,7 +228,7 @@ def _accept(call: Caller) -> Case:
     body = {"token": made["token"], "password": PASSWORD}
     user_id = made["user"]["id"]
     told = "auth.invitation_accepted"
-    return Case("POST", "/auth/accept", body, "", [("users", user_id)], told, user_id)
+    return Case("POST", "/auth/accept", body, "", [("user", user_id)], told, user_id)
 
 
 def _named(kind: str, method: str) -> Callable[[Caller], Case]:
@@ -243,7 +243,7 @@ def _named(kind: str, method: str) -> Callable[[Caller], Case]:
 def _grants(call: Caller) -> Case:
     (user_id, _), one = call.user(), call.workflow()
     body = {"items": [{"principal_id": user_id, "role": "operator"}]}
-    return Case("PUT", f"/workflows/{one}/grants", body, leaves=[("grants", "*")])
+    return Case("PUT", f"/workflows/{one}/grants", body, leaves=[("grant", "*")])
 
 
 def _on(thing: str, method: str, rest: str, body: Any = None, left: Any = None) -> Any:
@@ -251,9 +251,9 @@ def _on(thing: str, method: str, rest: str, body: Any = None, left: Any = None) 
 
     def case(call: Caller) -> Case:
         maker, path, kind = {
-            "key": (call.key_id, "/api-keys", "api_keys"),
-            "role": (call.role, "/roles", "roles"),
-            "tenant": (call.tenant, "/tenants", "tenants"),
+            "key": (call.key_id, "/api-keys", "api_key"),
+            "role": (call.role, "/roles", "role"),
+            "tenant": (call.tenant, "/tenants", "tenant"),
         }[thing]
         one = maker()
         told = body() if callable(body) else body
@@ -290,7 +290,7 @@ def _activated(one: str) -> Case:
 
 
 def _limited(one: str) -> Case:
-    return Case("PUT", f"/quotas/{one}", {"workflows": 7}, leaves=[("quotas", one)])
+    return Case("PUT", f"/quotas/{one}", {"workflows": 7}, leaves=[("quota", one)])
 
 
 CASES: Mapping[str, Callable[[Caller], Case]] = {
@@ -322,36 +322,36 @@ CASES: Mapping[str, Callable[[Caller], Case]] = {
     ),
     "users.create_user": _fresh(
         "/users", lambda: {**_email(), "roles": ["viewer"], "password": PASSWORD},
-        ("users", _new()),
+        ("user", _new()),
     ),
     "users.invite_user": _fresh(
-        "/users/invite", lambda: {**_email(), "roles": ["viewer"]}, ("users", _new("user.id"))
+        "/users/invite", lambda: {**_email(), "roles": ["viewer"]}, ("user", _new("user.id"))
     ),
     "users.change_user": _user("PUT", "", {"name": "B", "roles": ["viewer"], "state": "active"}),
     "users.delete_user": _user("DELETE"),
     "users.reset_user": _user("POST", "/reset"),
     "users.end_sessions": _user("DELETE", "/sessions"),
     "api-keys.create_key": _fresh(
-        "/api-keys", lambda: {"name": "k", "roles": ["viewer"]}, ("api_keys", _new())
+        "/api-keys", lambda: {"name": "k", "roles": ["viewer"]}, ("api_key", _new())
     ),
     "api-keys.rotate_key": _on(
-        "key", "POST", "/rotate", {}, [("api_keys", "*"), ("api_keys", "*")]
+        "key", "POST", "/rotate", {}, [("api_key", "*"), ("api_key", "*")]
     ),
     "api-keys.revoke_key": _on("key", "DELETE", ""),
     "roles.create_role": _fresh(
         "/roles", lambda: {"name": f"r{new_id().hex}", "description": "",
-                           "permissions": ["runs:read"]}, ("roles", _new("name")),
+                           "permissions": ["runs:read"]}, ("role", _new("name")),
     ),
     "roles.change_role": _on(
         "role", "PUT", "", {"description": "", "permissions": ["workflows:read"]}
     ),
     "roles.delete_role": _on("role", "DELETE", ""),
     "tenants.create_tenant": _fresh(
-        "/tenants", lambda: {"name": f"t{new_id().hex}"}, ("tenants", _new())
+        "/tenants", lambda: {"name": f"t{new_id().hex}"}, ("tenant", _new())
     ),
     "tenants.rename_tenant": _on("tenant", "PUT", "", lambda: {"name": f"t{new_id().hex}"}),
     "tenants.invite_owner": _on(
-        "tenant", "POST", "/invite", _email, [("users", _new("user.id"))]
+        "tenant", "POST", "/invite", _email, [("user", _new("user.id"))]
     ),
     "grants.put_grants": _grants,
     "quotas.change_quotas": lambda call: _limited(call.tenant()),
@@ -363,11 +363,11 @@ CASES: Mapping[str, Callable[[Caller], Case]] = {
     "auth.refresh": _refresh,
     "auth.accept": _accept,
     "oauth.token": _exchanged,
-    "auth.logout": _own("POST", "/auth/logout", None, "sessions"),
+    "auth.logout": _own("POST", "/auth/logout", None, "session"),
     "auth.change_password": _own(
         "POST", "/auth/password",
-        {"current_password": PASSWORD, "new_password": f"{PASSWORD} 2"}, "users",
+        {"current_password": PASSWORD, "new_password": f"{PASSWORD} 2"}, "user",
     ),
-    "auth.end_sessions": _own("DELETE", "/auth/sessions", None, "users"),
+    "auth.end_sessions": _own("DELETE", "/auth/sessions", None, "user"),
     "auth.make_ticket": _own("POST", "/auth/ticket", None),
 }  # fmt: skip

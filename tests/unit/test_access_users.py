@@ -262,8 +262,8 @@ def test_a_request_leaves_one_entry_with_its_own_name(rig: Rig) -> None:
         rig.access.sign_out(replace(actor))
     entries = rig.store.audit.rows[DEFAULT_TENANT][1:]
     assert [(e.action, e.resource, e.resource_id) for e in entries] == [
-        ("users.create", "users", str(user.id)),
-        ("users.create", "sessions", str(actor.session_id)),
+        ("users.create", "user", str(user.id)),
+        ("users.create", "session", str(actor.session_id)),
     ]
     assert entries[0].before is None
     assert entries[0].after is not None

@@ -131,7 +131,7 @@ class PostgresQuotas:
             before: dict[str, int | None] = {row.name: row.value for row in stored}
             after = {**before, **{str(name): value for name, value in values.items()}}
             now = {name: value for name, value in after.items() if value is not None}
-            note("quotas", tenant_id, before=digest_of(before), after=digest_of(now))
+            note("quota", tenant_id, before=digest_of(before), after=digest_of(now))
             gone = [str(name) for name in values if name not in kept]
             connection.execute(
                 delete(quotas).where(quotas.c.tenant_id == tenant_id, quotas.c.name.in_(gone))

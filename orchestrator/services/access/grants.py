@@ -105,14 +105,14 @@ class Grants:
             role=role, created_at=self._clock.now(),
         )  # fmt: skip
         before = {"role": had.role} if had else None
-        self._reporting.changes("grants", _name(grant), before, {"role": role})
+        self._reporting.changes("grant", _name(grant), before, {"role": role})
         work.grants.put(grant)
         return grant
 
     def _take(self, work: AccessWork, actor: Principal, grant: Grant) -> None:
         gives = _gives(grant.role, custom_of(work, actor.tenant_id))
         _no_more_than(actor, grant.workflow_id, gives)
-        self._reporting.changes("grants", _name(grant), before={"role": grant.role})
+        self._reporting.changes("grant", _name(grant), before={"role": grant.role})
         work.grants.delete(actor.tenant_id, grant.workflow_id, grant.principal_id)
 
     def _of(

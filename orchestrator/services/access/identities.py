@@ -115,7 +115,7 @@ class Identities:
     def _happened(self, user: User, action: str, *, detail: str = "") -> None:
         self._reporting.happened(
             user.tenant_id, user.email, action,
-            detail=detail, resource="users", resource_id=user.id,
+            detail=detail, resource="user", resource_id=user.id,
         )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ class Invitations:
             changed = replace(fresh, name=called, valid_from=now, updated_at=now, has_password=True)
             reset = taken.purpose is Purpose.RESET
             acting.action = "auth.password_reset" if reset else "auth.invitation_accepted"
-            self._reporting.changes("users", user.id)
+            self._reporting.changes("user", user.id)
             work.users.set_password(user.id, known)
             work.users.change(changed)
             work.sessions.revoke_of_user(user.id, reason="password", at=now)

@@ -74,7 +74,7 @@ class Keys:
         return key, text
 
     def _add(self, work: AccessWork, key: ApiKey, text: str) -> None:
-        self._reporting.changes("api_keys", key.id, after=_told(key))
+        self._reporting.changes("api_key", key.id, after=_told(key))
         work.api_keys.add(key, sha256(text.encode()).digest())
 
     def get(self, actor: Principal, key_id: UUID) -> ApiKey:
@@ -119,7 +119,7 @@ class Keys:
             ending = min(old.expires_at or until, until)
             changed = replace(old, rotated_to=new.id, expires_at=ending)
             self._add(work, new, text)
-            self._reporting.changes("api_keys", old.id, _told(old), _told(changed))
+            self._reporting.changes("api_key", old.id, _told(old), _told(changed))
             work.api_keys.change(changed)
         self._principals.changed(f"key:{old.id}")
         return new, text
@@ -131,7 +131,7 @@ class Keys:
             changed = key
             if key.revoked_at is None:
                 changed = replace(key, revoked_at=self._clock.now())
-                self._reporting.changes("api_keys", key.id, _told(key), _told(changed))
+                self._reporting.changes("api_key", key.id, _told(key), _told(changed))
                 work.api_keys.change(changed)
         self._principals.changed(f"key:{key.id}")
 

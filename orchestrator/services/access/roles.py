@@ -55,7 +55,7 @@ class Roles:
         with self._store.begin() as work:
             if len(work.roles.of_tenant(actor.tenant_id)) >= MOST_ROLES:
                 raise Conflict(f"a tenant has at most {MOST_ROLES} roles of its own")
-            self._reporting.changes("roles", name, after=_told(role))
+            self._reporting.changes("role", name, after=_told(role))
             work.roles.add(role)
         self._principals.changed(f"tenant:{actor.tenant_id}")
         return role
@@ -90,7 +90,7 @@ class Roles:
                 description=role.description if description is None else _described(description),
                 updated_at=self._clock.now(),
             )
-            self._reporting.changes("roles", name, _told(role), _told(changed))
+            self._reporting.changes("role", name, _told(role), _told(changed))
             work.roles.change(changed)
         self._principals.changed(f"tenant:{actor.tenant_id}")
         return changed
@@ -100,7 +100,7 @@ class Roles:
         with self._store.begin() as work:
             role = _found(work, actor, name)
             _no_more_than(actor, role.permissions)
-            self._reporting.changes("roles", name, before=_told(role))
+            self._reporting.changes("role", name, before=_told(role))
             work.roles.delete(actor.tenant_id, name)
         self._principals.changed(f"tenant:{actor.tenant_id}")
 

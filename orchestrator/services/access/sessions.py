@@ -123,7 +123,7 @@ class Sessions:
             self._reporting.happened(
                 traded.user.tenant_id, traded.user.email, "auth.refresh_reused",
                 address=address, detail="a used refresh token came back; its session is ended",
-                resource="sessions", resource_id=traded.session.id,
+                resource="session", resource_id=traded.session.id,
             )  # fmt: skip
             refuse()
         return self._signed_in(traded.session, traded.token)
@@ -185,7 +185,7 @@ class Sessions:
             principal = narrowed(self._principals.of_api_key(key, anew=True), scopes)
         except Unauthorized:
             self._reporting.happened(
-                None, key[:_SHOWN], "auth.key_refused", address=address, resource="api_keys"
+                None, key[:_SHOWN], "auth.key_refused", address=address, resource="api_key"
             )
             raise
         if scopes is not None and not scopes <= principal.held:
@@ -194,7 +194,7 @@ class Sessions:
             subject=principal.id, tenant_id=principal.tenant_id, session_id=principal.id,
             scopes=scopes,
         )  # fmt: skip
-        self._report(principal, "auth.key_exchanged", address, principal.id, "api_keys")
+        self._report(principal, "auth.key_exchanged", address, principal.id, "api_key")
         return SignedIn(
             access_token=token,
             refresh_token="",
@@ -207,7 +207,7 @@ class Sessions:
         if principal.session_id is None:
             return
         with self._store.begin(any_tenant=True) as work:
-            self._reporting.changes("sessions", principal.session_id)
+            self._reporting.changes("session", principal.session_id)
             ended = work.sessions.revoke(
                 principal.session_id, reason="sign_out", at=self._clock.now()
             )
@@ -221,7 +221,7 @@ class Sessions:
         action: str,
         address: str,
         resource_id: UUID,
-        resource: str = "sessions",
+        resource: str = "session",
     ) -> None:
         self._reporting.happened(
             principal.tenant_id, principal, action,

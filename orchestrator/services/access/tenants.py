@@ -28,7 +28,7 @@ class Tenants:
         now = self._clock.now()
         tenant = Tenant(id=uuid7(now), name=checked_name(name), created_at=now)
         with self._store.begin(any_tenant=True) as work:
-            self._reporting.changes("tenants", tenant.id, after={"name": tenant.name})
+            self._reporting.changes("tenant", tenant.id, after={"name": tenant.name})
             work.tenants.add(tenant)
         return tenant
 
@@ -55,7 +55,7 @@ class Tenants:
         name = checked_name(name)
         with self._store.begin(any_tenant=True) as work:
             tenant = _found(work, tenant_id)
-            self._reporting.changes("tenants", tenant_id, {"name": tenant.name}, {"name": name})
+            self._reporting.changes("tenant", tenant_id, {"name": tenant.name}, {"name": name})
             work.tenants.rename(tenant_id, name)
         return replace(tenant, name=name)
 

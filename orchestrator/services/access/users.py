@@ -109,7 +109,7 @@ class Users:
             roles=wanted, state=UserState.ACTIVE, valid_from=now, created_at=now, updated_at=now,
             has_password=password is not None,
         )  # fmt: skip
-        self._reporting.changes("users", user.id, after=_told(user))
+        self._reporting.changes("user", user.id, after=_told(user))
         work.users.add(user, password)
         return user
 
@@ -120,7 +120,7 @@ class Users:
         """
         with self._store.begin() as work:
             user = self._touchable(work, actor, user_id)
-            self._reporting.changes("users", user.id)
+            self._reporting.changes("user", user.id)
             return self._invitations.reset(work, user)
 
     def redeem(self, token: str, password: str, *, name: str | None = None) -> User:
@@ -182,7 +182,7 @@ class Users:
                 changed = replace(changed, valid_from=now)
                 reason = "disabled" if changed.state is UserState.DISABLED else "roles"
                 work.sessions.revoke_of_user(user.id, reason=reason, at=now)
-            self._reporting.changes("users", user.id, _told(user), _told(changed))
+            self._reporting.changes("user", user.id, _told(user), _told(changed))
             work.users.change(changed)
         self._principals.changed(f"user:{user.id}")
         return changed
@@ -202,7 +202,7 @@ class Users:
             held = work.users.hold(user.id, verified=verified)
             if held is None:
                 raise Unauthorized("the password was changed just now")
-            self._reporting.changes("users", user.id)
+            self._reporting.changes("user", user.id)
             work.users.set_password(user.id, known)
             work.users.change(replace(held, valid_from=now, updated_at=now))
             work.sessions.revoke_of_user(user.id, reason="password", at=now)
@@ -215,7 +215,7 @@ class Users:
             user = self._touchable(work, actor, user_id)
             if owners == [user.id]:
                 raise LastOwner
-            self._reporting.changes("users", user.id, before=_told(user))
+            self._reporting.changes("user", user.id, before=_told(user))
             work.grants.forget(actor.tenant_id, user.id)
             work.users.delete(actor.tenant_id, user.id)
         self._principals.changed(f"user:{user.id}")
@@ -231,7 +231,7 @@ class Users:
         """End all sessions of a user; return how many."""
         with self._store.begin() as work:
             user = self._touchable(work, actor, user_id)
-            self._reporting.changes("users", user.id)
+            self._reporting.changes("user", user.id)
             now = self._clock.now()
             ended = work.sessions.revoke_of_user(user.id, reason="revoked", at=now)
         self._principals.changed(f"user:{user.id}")
