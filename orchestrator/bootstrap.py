@@ -276,6 +276,7 @@ def build(
         statement_timeout_s=database.statement_timeout_s,
         connect_timeout_s=database.connect_timeout_s,
         role=role,
+        small_moves=database.small_moves,
     )
     channel = replace.get("channel") or RedisChannel(
         settings.redis.url,
@@ -300,6 +301,7 @@ def build(
         input_bytes=settings.limits.input_bytes,
         pace=Pace(settings.worker.together),
         quotas=quotas,
+        quick_starts=database.small_moves,
     )
     kept = CountedArtifacts(replace.get("artifacts") or artifacts(settings), store.reads, quotas)
     return Core(

@@ -32,6 +32,9 @@ class Database:
     pool_size: int = knob(10, "connections a process keeps for requests", low=1)
     statement_timeout_s: float = knob(30.0, "longest statement, seconds", low=0.1)
     connect_timeout_s: int = knob(5, "longest wait for a connection, seconds", low=1)
+    small_moves: bool = knob(
+        True, "settle few tasks row by row, and start a known workflow in one round trip"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,8 @@ BEGIN
         v_seq := v_seq + v_log_n;
     END IF;
 
-    v_few := cardinality(p_task) <= 4 AND p_state <@ ARRAY['succeeded'];
+    v_few := cardinality(p_task) <= 4 AND p_state <@ ARRAY['succeeded']
+             AND coalesce(current_setting('zq.small_moves', true), '') <> 'off';
     IF v_few THEN
         -- The common case, row by row: to start the large statement below costs more.
         v_accepted := '{}';

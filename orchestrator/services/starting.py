@@ -64,6 +64,7 @@ class Starting:
         room: Callable[[Iterable[str]], int],
         *,
         input_bytes: int,
+        quick: bool = True,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -71,6 +72,7 @@ class Starting:
         self._quotas = quotas
         self._room = room
         self._input_bytes = input_bytes
+        self._quick = quick
         self._newest: OrderedDict[tuple[UUID, UUID], int] = OrderedDict()
 
     def start(
@@ -86,7 +88,7 @@ class Starting:
     ) -> Started:
         """Store a run of a saved workflow: see `WorkflowEngine.start`."""
         run_id = uuid7(self._clock.now())
-        if key is None and version is None:
+        if self._quick and key is None and version is None:
             quick = self._quickly(run_id, tenant_id, workflow_id, input, trigger, tags)
             if quick is not None:
                 return quick

@@ -47,6 +47,7 @@ class WorkflowEngine:
         chance: Callable[[], float] = random.random,
         pace: Pace | None = None,
         quotas: Quotas | None = None,
+        quick_starts: bool = True,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
@@ -58,8 +59,9 @@ class WorkflowEngine:
         self.announcer = Announcer(dispatcher, pace or Pace())
         self.quotas = quotas or Quotas(store, {}, clock)
         self.starting = Starting(
-            store, clock, self._plans, self.quotas, self.room, input_bytes=input_bytes
-        )
+            store, clock, self._plans, self.quotas, self.room,
+            input_bytes=input_bytes, quick=quick_starts,
+        )  # fmt: skip
         self._looked: dict[str, datetime] = {}
 
     def start(

@@ -110,9 +110,9 @@ class MemoryRig:
 class PostgresRig:
     """The Postgres store; time passes by making everything stored older."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, small_moves: bool = True) -> None:
         self.url = url
-        self.store = PostgresStore(url, pool_size=pool_size)
+        self.store = PostgresStore(url, pool_size=pool_size, small_moves=small_moves)
         self.connection = psycopg2.connect(url)
         self.connection.autocommit = True
         psycopg2.extras.register_uuid(conn_or_curs=self.connection)

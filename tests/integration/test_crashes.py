@@ -180,6 +180,37 @@ def test_a_run_cancelled_under_a_message_starts_no_more_of_it(live: Live) -> Non
     assert live.ended(run_id).state is RunState.CANCELLED
 
 
+def test_a_cancel_stops_a_chain_that_goes_on_in_place(live: Live) -> None:
+    live.worker()
+    # Each hop is a moment's work in the same child: the cancel comes in the middle of them.
+    nodes = [{"id": f"n{i}"} for i in range(3000)]
+    run_id = live.start(nodes, [f"n{i}>n{i + 1}" for i in range(2999)])
+    wait_for(lambda: live.run(run_id).counts.get("succeeded", 0) > 20, what="some hops")
+    live.core.steering.cancel(DEFAULT_TENANT, run_id)
+    run = live.ended(run_id)
+    assert run.state is RunState.CANCELLED
+    assert set(run.counts) == {"succeeded", "cancelled"}
+    last = live.events(run_id)[-1]
+    assert (last.seq, last.state) == (run.seq, "cancelled")
+
+
+def test_a_rest_that_is_handed_back_while_others_claim_it_is_done_once(live: Live) -> None:
+    live.environment["ZQ_WORKER__HAND_BACK_S"] = "0"
+    live.worker()
+    live.worker()
+    run_id = _one_message(live, 40)
+    again = [
+        Release(run_id=run_id, task_no=no, attempt=1, queue="default", priority=5)
+        for no in range(1, 41)
+    ]
+    # The same tasks once more in other messages, while the first one's rest goes back at once.
+    for start in range(0, 40, 5):
+        live.core.dispatcher.release([again[start : start + 5]], again=True)
+    live.let_go()
+    assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert all(len(live.traces(f"n{i}")) == 1 for i in range(40))
+
+
 def test_a_revoke_from_outside_changes_nothing(live: Live) -> None:
     live.worker()
     busy = live.start([live.holding("h1"), live.holding("h2")])

@@ -25,19 +25,31 @@ class PostgresMachine(RunMachine):
         """The next example goes on with the same rig."""
 
 
+class LargeMovesMachine(PostgresMachine):
+    """The same with small slices off: every settle takes the large statement."""
+
+    shared: PostgresRig
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _rig(shared_database_url: str) -> Iterator[None]:
+def _rigs(shared_database_url: str) -> Iterator[None]:
     PostgresMachine.shared = PostgresRig(shared_database_url, pool_size=1)
-    PostgresMachine.shared.prepare()
+    LargeMovesMachine.shared = PostgresRig(shared_database_url, pool_size=1, small_moves=False)
+    for machine in (PostgresMachine, LargeMovesMachine):
+        machine.shared.prepare()
     yield
-    PostgresMachine.shared.close()
+    for machine in (PostgresMachine, LargeMovesMachine):
+        machine.shared.close()
 
 
-TestPostgresMachine = PostgresMachine.TestCase
-TestPostgresMachine.settings = settings(
-    max_examples=35,
+_SETTINGS = settings(
+    max_examples=25,
     stateful_step_count=10,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+TestPostgresMachine = PostgresMachine.TestCase
+TestPostgresMachine.settings = _SETTINGS
+TestLargeMovesMachine = LargeMovesMachine.TestCase
+TestLargeMovesMachine.settings = _SETTINGS

@@ -54,12 +54,14 @@ class Pool:
         statement_timeout_s: float = 30.0,
         connect_timeout_s: int = 5,
         role: Role | str = Role.ENGINE,
+        small_moves: bool = True,
         before_commit: Callable[[Connection, Acting | None], None] | None = None,
     ) -> None:
         self._url = normal_url(url)
         self.role = Role(role)
         self._before_commit = before_commit
         self._size = size
+        self._small_moves = small_moves
         self._statement_timeout_ms = int(statement_timeout_s * 1000)
         self._connect_timeout_s = connect_timeout_s
         self._engine: Engine | None = None
@@ -102,7 +104,9 @@ class Pool:
                 f"-c statement_timeout={self._statement_timeout_ms} "
                 "-c lock_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off "
                 # Planning the statements of a move anew costs twice as much as running them.
-                "-c plan_cache_mode=force_generic_plan",
+                "-c plan_cache_mode=force_generic_plan"
+                # Read by zq_settle_v1; off only to compare.
+                + ("" if self._small_moves else " -c zq.small_moves=off"),
             },
         )
         event.listen(engine, "connect", _prepare)

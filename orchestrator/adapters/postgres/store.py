@@ -39,6 +39,7 @@ class PostgresStore:
         statement_timeout_s: float = 30.0,
         connect_timeout_s: int = 5,
         role: Role | str = Role.ENGINE,
+        small_moves: bool = True,
     ) -> None:
         self._url = normal_url(url)
         self._connect_timeout_s = connect_timeout_s
@@ -48,6 +49,7 @@ class PostgresStore:
             statement_timeout_s=statement_timeout_s,
             connect_timeout_s=connect_timeout_s,
             role=role,
+            small_moves=small_moves,
             before_commit=record,
         )
         self.moves = PostgresMoves(self.pool)
