@@ -328,9 +328,9 @@ def test_what_happened_is_in_the_audit_log_of_its_tenant(core: Core, settings: S
         ]  # fmt: skip
         cursor.execute(
             "SELECT resource, before, after IS NOT NULL FROM audit_log"
-            " WHERE resource_id = %s AND resource = 'users'",
+            " WHERE resource_id = %s AND resource = 'user'",
             (str(one.principal.id),),
         )
-        assert cursor.fetchall() == [("users", None, True)]
+        assert cursor.fetchall() == [("user", None, True)]
     connection.close()
     assert core.auditing.verify(one.principal.tenant_id).valid
