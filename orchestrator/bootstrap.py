@@ -285,7 +285,8 @@ def build(
         keys=channel_keys(settings),
     )
     dispatcher = replace.get("dispatcher") or CeleryDispatcher(
-        replace.get("celery") or make_celery(settings)
+        replace.get("celery") or make_celery(settings),
+        finish_always=settings.broker.finish_always,
     )
     aside = None
     if settings.broker.linger_s and not replace.keys() & {"channel", "dispatcher"}:

@@ -53,6 +53,9 @@ class Broker:
     linger_s: float = knob(
         0.003, "seconds for which bells and chord parts are gathered; 0: sent at once", low=0
     )
+    finish_always: bool = knob(
+        False, "a chord sends its body also when the run has ended with its last settle"
+    )
     flower_events: bool = knob(True, "workers send Celery events, as Flower needs")
 
 

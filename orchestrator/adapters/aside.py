@@ -45,9 +45,9 @@ class Aside:
         if events:
             self._here().put(events[0].run_id, events, ())
 
-    def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
+    def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
         """See `Dispatcher`. True at once: whether Redis took it shows later, in its log line."""
-        self._here().put(run_id, (), task_nos)
+        self._here().put(run_id, (), task_nos, ended=ended)
         return True
 
     def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
@@ -91,13 +91,22 @@ class _Sender:
         self._dispatcher = dispatcher
         self._channel = channel
         self._linger_s = linger_s
-        self._waiting: deque[tuple[UUID, Sequence[Event], Sequence[int]]] = deque(maxlen=_MOST)
+        self._waiting: deque[tuple[UUID, Sequence[Event], Sequence[int], bool]] = deque(
+            maxlen=_MOST
+        )
         self._some = threading.Event()
         self._busy = False
         threading.Thread(target=self._run, name="aside", daemon=True).start()
 
-    def put(self, run_id: UUID, events: Sequence[Event], task_nos: Sequence[int]) -> None:
-        self._waiting.append((run_id, events, task_nos))
+    def put(
+        self,
+        run_id: UUID,
+        events: Sequence[Event],
+        task_nos: Sequence[int],
+        *,
+        ended: bool = False,
+    ) -> None:
+        self._waiting.append((run_id, events, task_nos, ended))
         if not self._some.is_set():
             self._some.set()
 
@@ -123,13 +132,16 @@ class _Sender:
         """Send everything that waits, what belongs to one run together."""
         events: dict[UUID, list[Event]] = {}
         parts: dict[UUID, list[int]] = {}
+        over: set[UUID] = set()
         while self._waiting:
-            run_id, some, task_nos = self._waiting.popleft()
+            run_id, some, task_nos, ended = self._waiting.popleft()
             if some:
                 events.setdefault(run_id, []).extend(some)
             if task_nos:
                 parts.setdefault(run_id, []).extend(task_nos)
+            if ended:
+                over.add(run_id)
         for of_one in events.values():
             self._channel.notify(of_one)
         for run_id, task_nos in parts.items():
-            self._dispatcher.settled(run_id, task_nos)
+            self._dispatcher.settled(run_id, task_nos, ended=run_id in over)

@@ -34,6 +34,10 @@ _AWAY = (KombuError, OperationalError, RedisError, OSError)
 _REST_S = 1.0
 #: Seconds a queue's depth is believed.
 _DEPTH_S = 0.05
+#: The keys of a chord by their ends, as Celery's script takes them: parts, difference, size, ids.
+_CHORD = (".j", ".t", ".s", ".d")
+#: Seconds that Celery gives a claim to send the body, and the mark that it was sent.
+_CLAIM_S, _DONE_S = 10, 300
 #: Names kept from showing a commit until its messages are sent.
 _NAMES_KEPT = 10_000
 
@@ -41,8 +45,15 @@ _NAMES_KEPT = 10_000
 class CeleryDispatcher:
     """Answers `ports.dispatch.Dispatcher`. Nothing here raises when Redis is away."""
 
-    def __init__(self, app: Celery, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        finish_always: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._app = app
+        self._finish_always = finish_always
         self._clock = clock
         self._away_until = 0.0
         self._depths: dict[str, tuple[float, int | None]] = {}
@@ -114,25 +125,29 @@ class CeleryDispatcher:
                     pipe.lpush(f"{prefix}{key}", payload)
                 pipe.execute()
 
-    def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
+    def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
         """See the port. A part reported twice counts once."""
-        return self._try("report parts", lambda: self._report(str(run_id), task_nos))
+        group = str(run_id)
+        if ended and not self._finish_always:
+            return self._try("take a chord down", lambda: self._take_down(group))
+        return self._try("report parts", lambda: self._report(group, task_nos))
+
+    def _take_down(self, group: str) -> None:
+        """Leave what Celery leaves of a chord whose body was sent: a mark that turns late parts
+        away."""
+        backend: Any = self._app.backend
+        with backend.client.pipeline(transaction=False) as pipe:
+            pipe.set(backend.get_key_for_group(group, ".c"), "done", ex=_DONE_S)
+            pipe.unlink(*(backend.get_key_for_group(group, end) for end in _CHORD))
+            pipe.execute()
 
     def _report(self, group: str, task_nos: Sequence[int]) -> None:
-        body = self._app.signature(
-            FINISH_RUN, args=(group,), immutable=True, queue=FINISH_QUEUE, ignore_result=True
-        )
-        *others, last = task_nos
-        if others:
-            self._count(group, others)
-        # Only this method fires the body, so the last part of a slice goes through it.
-        part = Context(id=f"{group}:{last}", group=group, group_index=last, chord=body)
-        self._app.backend.on_chord_part_return(part, "SUCCESS", None)
-
-    def _count(self, group: str, task_nos: Sequence[int]) -> None:
+        """Count parts in one round trip; whoever's part was the last one sends the body."""
         backend: Any = self._app.backend
-        keys = [backend.get_key_for_group(group, suffix) for suffix in (".j", ".t", ".s", ".d")]
-        keys += [backend.get_key_for_group(group), backend.get_key_for_group(group, ".c")]
+        claim = backend.get_key_for_group(group, ".c")
+        keys = [backend.get_key_for_group(group, end) for end in _CHORD]
+        keys += [backend.get_key_for_group(group), claim]
+        token = uuid4().hex
         with backend.client.pipeline(transaction=False) as pipe:
             for no in task_nos:
                 part = f"{group}:{no}"
@@ -145,12 +160,21 @@ class CeleryDispatcher:
                         no,
                         backend.chord_expires or 0,
                         backend._chord_result_expires,  # noqa: SLF001
-                        10,
-                        uuid4().hex,
+                        _CLAIM_S,
+                        token,
                     ],
                     client=pipe,
                 )
-            pipe.execute()
+            if not any(claimed for _, _, _, claimed in pipe.execute()):
+                return
+        # Only Celery's own method sends the body; it claims that for itself.
+        backend.client.delete(claim)
+        body = self._app.signature(
+            FINISH_RUN, args=(group,), immutable=True, queue=FINISH_QUEUE, ignore_result=True
+        )
+        last = task_nos[-1]
+        one = Context(id=f"{group}:{last}", group=group, group_index=last, chord=body)
+        backend.on_chord_part_return(one, "SUCCESS", None)
 
     def depth(self, queue: str) -> int | None:
         """See the port. Believed for 50 ms, so that a settle does not cost a round trip."""

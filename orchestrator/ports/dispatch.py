@@ -34,8 +34,12 @@ class Dispatcher(Protocol):
 
         `again`: under another id, whatever became of the message with the first one."""
 
-    def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
-        """Report settled tasks as the chord's parts; the last one fires `finish_run`."""
+    def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
+        """Report settled tasks as the chord's parts; the last one fires `finish_run`.
+
+        `ended`: the run has ended with them, which leaves the body nothing to do: the chord is
+        taken down, and fires it no more.
+        """
 
     def depth(self, queue: str) -> int | None:
         """Return how many announcements wait in a queue; None when that is not known."""

@@ -116,7 +116,7 @@ class WorkflowEngine:
         if moved.settled:
             # Its last part may fire the body: all of them come after the size.
             if self._dispatcher.open(moved.run_id, moved.size or 0):
-                self._dispatcher.settled(moved.run_id, moved.settled)
+                self._report(moved)
                 self._release(moved)
         else:
             plan = self._plans.known(moved.workflow_id, moved.version)
@@ -213,10 +213,13 @@ class WorkflowEngine:
         """Tell everybody what was committed: watchers, the chord, the workers."""
         self._notify(moved)
         if moved.settled:
-            self._dispatcher.settled(moved.run_id, moved.settled)
+            self._report(moved)
         if moved.queued:
             self._release(moved)
         self._follow(moved)
+
+    def _report(self, moved: Moved) -> None:
+        self._dispatcher.settled(moved.run_id, moved.settled, ended=moved.ended_run)
 
     def _follow(self, moved: Moved) -> None:
         """Do what a commit has made possible: end its run, queue what waits for a quota."""

@@ -31,11 +31,11 @@ from tests.factories import new_id
 class Rig:
     """A dispatcher, and a look at what it left in Redis."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, finish_always: bool = False) -> None:
         self.prefix = f"chord{os.getpid()}:"
         settings = Settings(redis=Redis(url=url, prefix=self.prefix))
         self.app = make_celery(settings)
-        self.dispatcher = CeleryDispatcher(self.app)
+        self.dispatcher = CeleryDispatcher(self.app, finish_always=finish_always)
         self.redis = redis.Redis.from_url(url)
 
     def bodies(self) -> int:
@@ -49,8 +49,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig(redis_url: str) -> Iterator[Rig]:
-    made = Rig(redis_url)
+def rig(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Rig]:
+    made = Rig(redis_url, finish_always=getattr(request, "param", False))
     yield made
     made.app.close()
     made.redis.close()
@@ -94,6 +94,19 @@ def test_a_lost_chord_sends_no_body_and_raises_nothing(rig: Rig) -> None:
     rig.dispatcher.settled(run_id, [0])
     rig.redis.flushdb()
     assert rig.dispatcher.settled(run_id, [1])
+    assert rig.bodies() == 0
+
+
+def test_an_ended_run_takes_its_chord_down_and_late_parts_change_nothing(rig: Rig) -> None:
+    run_id = new_id()
+    rig.dispatcher.open(run_id, 3)
+    rig.dispatcher.settled(run_id, [0])
+    rig.dispatcher.settled(run_id, [1, 2], ended=True)
+    (left,) = rig.redis.keys(f"{rig.prefix}*{run_id}*")  # type: ignore[misc]
+    rig.dispatcher.settled(run_id, [0, 1])
+    rig.dispatcher.settled(run_id, [2])
+    assert rig.redis.keys(f"{rig.prefix}*{run_id}*") == [left]
+    assert rig.redis.ttl(left) > 0  # type: ignore[operator]
     assert rig.bodies() == 0
 
 
@@ -252,13 +265,14 @@ def _settled_twice(playing: Playing) -> None:
         (_settled_twice, "succeeded"),
     ],
 )
-def test_whatever_becomes_of_attempts_the_body_is_sent_once(
-    rig: Rig, story: Callable[[Playing], None], end: str
+@pytest.mark.parametrize(("rig", "bodies"), [(True, 1), (False, 0)], indirect=["rig"])
+def test_whatever_becomes_of_attempts_the_body_is_sent_once_or_has_nothing_to_do(
+    rig: Rig, bodies: int, story: Callable[[Playing], None], end: str
 ) -> None:
     playing = Playing(rig)
     story(playing)
     assert playing.state() == end
-    assert rig.bodies() == 1
+    assert rig.bodies() == bodies
 
 
 def test_a_lost_chord_delays_no_run(rig: Rig) -> None:

@@ -36,11 +36,11 @@ class Counting(MemoryDispatcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts: list[tuple[UUID, list[int]]] = []
+        self.reported: list[tuple[UUID, list[int], bool]] = []
 
-    def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
-        self.parts.append((run_id, list(task_nos)))
-        return super().settled(run_id, task_nos)
+    def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
+        self.reported.append((run_id, list(task_nos), ended))
+        return super().settled(run_id, task_nos, ended=ended)
 
 
 def event(run_id: UUID, seq: int) -> Event:
@@ -60,10 +60,11 @@ def test_what_is_said_meanwhile_goes_together_and_in_order() -> None:
         aside.notify([event(one, seq)])
         aside.notify([event(two, seq)])
         assert aside.settled(one, [seq])
+    assert aside.settled(two, [1], ended=True)
     listener.free.set()
     aside.flush(10)
     assert listener.heard == [(one, [1]), (one, [2, 3, 4, 5]), (two, [2, 3, 4, 5])]
-    assert dispatcher.parts == [(one, [2, 3, 4, 5])]
+    assert dispatcher.reported == [(one, [2, 3, 4, 5], False), (two, [1], True)]
 
 
 def test_a_failure_does_not_silence_the_next(caplog: object) -> None:

@@ -15,7 +15,8 @@ class MemoryDispatcher:
     """Answers `ports.dispatch.Dispatcher`. With `up = False` it loses everything and says so.
 
     `finish` is the chord's body: called once a run, when as many parts were reported as it opened
-    with. It runs in the caller's thread, outside this object's lock.
+    with and the run has not ended by itself. It runs in the caller's thread, outside this object's
+    lock.
     """
 
     def __init__(self, finish: Callable[[UUID], object] | None = None) -> None:
@@ -23,6 +24,8 @@ class MemoryDispatcher:
         self.sizes: dict[UUID, int] = {}
         self.parts: dict[UUID, set[int]] = {}
         self.fired: list[UUID] = []
+        #: Chords that will fire no more.
+        self._down: set[UUID] = set()
         self._finish = finish
         self._queues: dict[str, list[Release]] = {}
         self._changed = threading.Condition()
@@ -46,15 +49,19 @@ class MemoryDispatcher:
                 self._changed.notify_all()
         return self.up
 
-    def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
+    def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
         """See the port."""
         if not self.up:
             return False
         with self._changed:
             parts = self.parts.setdefault(run_id, set())
             parts.update(task_nos)
-            last = len(parts) == self.sizes.get(run_id) and run_id not in self.fired
+            complete = len(parts) == self.sizes.get(run_id)
+            if ended:
+                self._down.add(run_id)
+            last = complete and run_id not in self._down
             if last:
+                self._down.add(run_id)
                 self.fired.append(run_id)
         if last and self._finish:
             self._finish(run_id)
