@@ -332,8 +332,11 @@ class Fleet(Protocol):
     def oldest_needed(self) -> UUID | None:
         """Return the oldest run that is live, or that a live one took tasks over from."""
 
-    def next_due_s(self) -> float | None:
-        """Return the seconds until something is due; None when no run is live."""
+    def next_due_s(self, lease_s: float | None = None) -> float | None:
+        """Return the seconds until something is due; None when no run is live.
+
+        With `lease_s`, the end of a worker's lease is due as well.
+        """
 
     def tidy(self, now: datetime, keys_older_s: float) -> None:
         """Make the coming partitions; drop old idempotency keys and long-gone workers."""

@@ -84,7 +84,7 @@ class Upkeep:
             alive()
             try:
                 self.round()
-                self._sleep(stop)
+                self._sleep(stop, alive)
             except StoreUnavailable as error:
                 log.warning("upkeep waits for Postgres: %s", error)
                 stop.wait(1.0)
@@ -93,19 +93,35 @@ class Upkeep:
                 log.exception("a round of upkeep failed")
                 stop.wait(1.0)
 
-    def _sleep(self, stop: StopSignal) -> None:
-        due_s = self._store.fleet.next_due_s()
-        if due_s is None:
-            longest = self._settings.rest_s
-        else:
-            longest = min(max(due_s, self._settings.every_s), self._settings.rest_s)
-        slept = 0.0
-        # In slices, so that a stop is not kept waiting by a long sleep.
-        while slept < longest and not stop.is_set():
-            slice_s = min(1.0, longest - slept)
-            if self._store.listen(slice_s):
+    def _sleep(self, stop: StopSignal, alive: Callable[[], None]) -> None:
+        """Return when a round has something to do; a bell only makes it look again what is due."""
+        since = self._clock.now()
+        while not stop.is_set():
+            due_s = self._store.fleet.next_due_s(self._worker.lease_s)
+            if due_s is None:
+                longest = self._settings.rest_s
+            else:
+                slept_s = (self._clock.now() - since).total_seconds()
+                longest = min(max(due_s, self._settings.every_s - slept_s), self._settings.rest_s)
+            if self._heard(stop, longest, alive):
+                continue
+            if due_s is not None or self._untidy():
                 return
-            slept += slice_s
+
+    def _heard(self, stop: StopSignal, longest_s: float, alive: Callable[[], None]) -> bool:
+        """Sleep until the bell rings (True), the time is over or a stop is asked for."""
+        slept_s = 0.0
+        # In slices, so that a stop is not kept waiting by a long sleep.
+        while slept_s < longest_s and not stop.is_set():
+            alive()
+            slice_s = min(1.0, longest_s - slept_s)
+            if self._store.listen(slice_s):
+                return True
+            slept_s += slice_s
+        return False
+
+    def _untidy(self) -> bool:
+        return self._tidied is None or self._clock.now() - self._tidied > _TIDY_EVERY
 
     def round(self) -> Round:
         """Do everything that is due, once; return what was done."""
@@ -126,7 +142,7 @@ class Upkeep:
 
     def _tidy(self) -> None:
         now = self._clock.now()
-        if self._tidied is None or now - self._tidied > _TIDY_EVERY:
+        if self._untidy():
             self._store.fleet.tidy(now, _KEYS_OLDER_S)
             self._prune(now)
             self._tidied = now

@@ -190,6 +190,18 @@ def test_next_due(rig: Rig) -> None:
     assert fleet.next_due_s() is None
 
 
+def test_next_due_sees_the_end_of_a_lease(rig: Rig) -> None:
+    fleet = rig.store.fleet
+    fleet.beat(beat())
+    rig.pass_time(1)
+    assert fleet.next_due_s(60) is None
+    # As short as this, it is over however young the server is.
+    assert fleet.next_due_s(0.01) == 0
+    assert fleet.next_due_s() is None
+    assert fleet.expire(0.01) == 1
+    assert fleet.next_due_s(0.01) is None
+
+
 def test_next_due_sees_a_runs_own_deadline(rig: Rig) -> None:
     player = Player(rig.store, plan(node("a"), timeout_s=50))
     player.do("a", "waiting", delay_s=100)

@@ -96,12 +96,7 @@ class MemoryFleet:
     def expire(self, lease_s: float) -> int:
         """See the port."""
         with self._tables.lock:
-            end = later(self._now(), -lease_s)
-            gone = [
-                w
-                for w in self._tables.workers.values()
-                if w.state == "active" and max(w.beat_at, self._tables.since) < end
-            ]
+            gone = self._expired(lease_s)
             for worker in gone:
                 worker.state = "lost"
             return len(gone)
@@ -214,9 +209,19 @@ class MemoryFleet:
                     wanted += [run.origin_run_id] if run.origin_run_id else []
             return min(needed, default=None)
 
-    def next_due_s(self) -> float | None:
+    def _expired(self, lease_s: float) -> list[WorkerRow]:
+        end = later(self._now(), -lease_s)
+        return [
+            w
+            for w in self._tables.workers.values()
+            if w.state == "active" and max(w.beat_at, self._tables.since) < end
+        ]
+
+    def next_due_s(self, lease_s: float | None = None) -> float | None:
         """See the port."""
         with self._tables.lock:
+            if lease_s is not None and self._expired(lease_s):
+                return 0.0
             live = self._tables.live_runs()
             if not live:
                 return None

@@ -125,9 +125,11 @@ class PostgresFleet:
         """See the port."""
         return next((run_id for (run_id,) in self._rows("oldest_needed")), None)
 
-    def next_due_s(self) -> float | None:
+    def next_due_s(self, lease_s: float | None = None) -> float | None:
         """See the port."""
-        timer, deadline, live, busy = self._rows("next_due")[0]
+        timer, deadline, live, busy, expired = self._rows("next_due", lease_s=lease_s)[0]
+        if expired:
+            return 0.0
         if not live:
             return None
         times = [max(0.0, t) for t in (timer, deadline) if t is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -182,8 +183,15 @@ class Pool:
 
 
 def _check(connection: Any, record: Any, _proxy: Any) -> None:
-    """Ask a connection that has rested whether it still lives; a busy one need not lose time."""
+    """Ask a connection whether it still lives that has rested and has something to read.
+
+    A server that went away has said so by then; asking every one would cost a round trip.
+    """
     if time.monotonic() - record.info.get(_USED_AT, 0.0) < _RESTED_S:
+        return
+    look = select.poll()
+    look.register(connection.fileno(), select.POLLIN)
+    if not look.poll(0):
         return
     try:
         with contextlib.closing(connection.cursor()) as cursor:

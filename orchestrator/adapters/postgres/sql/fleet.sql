@@ -136,14 +136,18 @@ WITH RECURSIVE needed AS (
 SELECT id FROM needed ORDER BY id LIMIT 1;
 
 -- name: next_due
--- Seconds until the next timer or run deadline, and whether any run is live.
+-- Seconds until the next timer or run deadline, whether any run is live, whether anything moves, and
+-- whether a worker's lease is over (as in expire).
 SELECT (SELECT extract(epoch FROM min(t.due_at) - clock_timestamp())::float8
           FROM tasks t JOIN runs r ON r.id = t.run_id
          WHERE t.state IN ('retrying', 'waiting') AND r.state IN ('queued', 'running')),
        (SELECT extract(epoch FROM min(deadline_at) - clock_timestamp())::float8 FROM runs
          WHERE state IN ('queued', 'running', 'paused')),
        EXISTS (SELECT 1 FROM runs WHERE state IN ('queued', 'running', 'paused', 'cancelling')),
-       EXISTS (SELECT 1 FROM tasks WHERE state IN ('ready', 'queued', 'running'));
+       EXISTS (SELECT 1 FROM tasks WHERE state IN ('ready', 'queued', 'running')),
+       EXISTS (SELECT 1 FROM workers WHERE state = 'active'
+                  AND greatest(beat_at, pg_postmaster_start_time())
+                      < clock_timestamp() - make_interval(secs => %(lease_s)s));
 
 -- name: drop_keys
 -- Idempotency keys that have served their time.
