@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from dataclasses import replace as changed
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,6 @@ from orchestrator.adapters.artifacts import FolderArtifacts
 from orchestrator.adapters.aside import Aside
 from orchestrator.adapters.celery_app import make_celery
 from orchestrator.adapters.celery_dispatch import CeleryDispatcher
-from orchestrator.adapters.embedded import running
-from orchestrator.adapters.memory.quotas import MemorySockets
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.redis_channel import RedisChannel
 from orchestrator.adapters.redis_sockets import RedisSockets
@@ -31,6 +28,7 @@ from orchestrator.ports.quotas import SocketLeases
 from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.secrets import SecretBackend
 from orchestrator.ports.store import Store
+from orchestrator.resolving import resolve
 from orchestrator.services.announcing import Pace
 from orchestrator.services.auditing import Auditing
 from orchestrator.services.counted_artifacts import CountedArtifacts
@@ -89,27 +87,6 @@ class Core:
         return self.enter()
 
 
-def resolve(settings: Settings) -> Settings:
-    """Fill in the URLs of this machine's running embedded servers where none are given, and with
-    them the secret key of their home.
-
-    SettingsError when they are neither given nor running.
-    """
-    if not settings.embedded:
-        return settings
-    found = running(settings.home)
-    if found is None:
-        raise SettingsError(
-            f"no ZQ_DATABASE__URL and ZQ_REDIS__URL, and no embedded servers run in"
-            f" {settings.home}: start them with `zq up`, or set both"
-        )
-    kept = settings.home / "secret.key"
-    if not settings.auth.secret_key and kept.is_file():
-        auth = changed(settings.auth, secret_key=kept.read_text(encoding="utf-8").strip())
-        settings = changed(settings, auth=auth)
-    return settings.with_urls(found.database_url, found.redis_url)
-
-
 def celery(settings: Settings) -> Celery:
     """Return the Celery application of these settings."""
     return make_celery(resolve(settings))
@@ -139,6 +116,9 @@ def channel_keys(settings: Settings) -> list[bytes]:
 def socket_leases(settings: Settings) -> SocketLeases:
     """Return the counter of open sockets: in Redis, or in memory where there is none."""
     if not settings.redis.url:
+        # Only here: it brings a whole store in memory along.
+        from orchestrator.adapters.memory.quotas import MemorySockets
+
         return MemorySockets()
     redis = settings.redis
     return RedisSockets(redis.url, prefix=redis.prefix, timeout_s=redis.timeout_s)

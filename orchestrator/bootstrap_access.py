@@ -8,14 +8,13 @@ from typing import Any
 from orchestrator.adapters.memory.access import MemoryAccess
 from orchestrator.adapters.memory.access_cache import MemoryAccessCache
 from orchestrator.adapters.memory.audit import MemoryAudit
-from orchestrator.adapters.oidc_client import OidcClient
 from orchestrator.adapters.postgres.access import PostgresAccess
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.redis_sessions import RedisSessions
 from orchestrator.errors import SettingsError
-from orchestrator.guarded_http import egress
 from orchestrator.models.identity_provider import read_providers
 from orchestrator.ports.access import AccessCache, AccessStore
+from orchestrator.ports.identity_provider import ProviderClient
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import Store
 from orchestrator.services.access.facade import Access
@@ -49,6 +48,14 @@ def access(settings: Settings, store: Store, clock: Clock, replace: Mapping[str,
         passwords=replace.get("passwords"),
         auditing=Auditing(store.audit),
         providers=providers,
-        provider_client=OidcClient(egress(settings), clock) if providers else None,
+        provider_client=_provider_client(settings, clock) if providers else None,
     )
     return wire(settings.auth, parts)
+
+
+def _provider_client(settings: Settings, clock: Clock) -> ProviderClient:
+    # Only here: most installations have no provider, and its libraries are large.
+    from orchestrator.adapters.oidc_client import OidcClient
+    from orchestrator.guarded_http import egress
+
+    return OidcClient(egress(settings), clock)

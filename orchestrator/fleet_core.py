@@ -22,7 +22,7 @@ class FleetCore:
 
     def __init__(self, settings: Settings) -> None:
         if settings.embedded:
-            from orchestrator.bootstrap import resolve
+            from orchestrator.resolving import resolve
 
             settings = resolve(settings)
         self.settings = settings

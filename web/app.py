@@ -107,7 +107,6 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
     api.register_blueprint(health.routes)
     for part in _PARTS:
         api.register_blueprint(part.routes, url_prefix="/api/v1")
-    app.register_blueprint(docs_page.routes)
+    docs_page.install(app, api.spec.to_dict)
     openapi.describe_others(app, api)
-    docs_page.render(app, api.spec.to_dict())
     return app

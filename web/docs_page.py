@@ -5,12 +5,13 @@ It is the same for every installation of a release, so it needs no key; see `gua
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from flask import Blueprint, Flask, Response, render_template
+from flask import Blueprint, Flask, Response, current_app, render_template
 
 from orchestrator.errors import NotFound
 from web.headers import tagged
@@ -25,29 +26,45 @@ _FOREVER = "public, max-age=31536000, immutable"
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
-def render(app: Flask, document: Mapping[str, Any]) -> None:
-    """Make the page once; requests only send it."""
-    style = (files("web") / "templates" / "docs.css").read_text(encoding="utf-8")
-    digest = sha256(style.encode()).hexdigest()[:16]
-    with app.app_context(), app.test_request_context("/api/docs"):
-        page = render_template(
-            "docs.html", document=document, areas=_areas(document), digest=digest
-        )
-    app.extensions[_KEY] = {"page": page, "style": style, "digest": digest}
-    app.jinja_env.cache = None
+class Page:
+    """The page and its style, made when somebody first asks: most processes never are asked."""
+
+    def __init__(self, app: Flask, document: Callable[[], Mapping[str, Any]]) -> None:
+        self._app = app
+        self._document = document
+        self._lock = threading.Lock()
+        self._text = ""
+        self.style = (files("web") / "templates" / "docs.css").read_text(encoding="utf-8")
+        self.digest = sha256(self.style.encode()).hexdigest()[:16]
+
+    @property
+    def text(self) -> str:
+        """The page, the same each time."""
+        with self._lock:
+            if not self._text:
+                document = self._document()
+                self._text = render_template(
+                    "docs.html", document=document, areas=_areas(document), digest=self.digest
+                )
+                self._app.jinja_env.cache = None
+            return self._text
 
 
-def _kept() -> Mapping[str, str]:
-    from flask import current_app
+def install(app: Flask, document: Callable[[], Mapping[str, Any]]) -> None:
+    """Serve the page of a document."""
+    app.extensions[_KEY] = Page(app, document)
+    app.register_blueprint(routes)
 
-    found: Mapping[str, str] = current_app.extensions[_KEY]
+
+def _kept() -> Page:
+    found: Page = current_app.extensions[_KEY]
     return found
 
 
 @routes.route("/api/docs")
 def page() -> Response:
     """Show every path with what it takes and gives."""
-    answer = Response(_kept()["page"], content_type="text/html; charset=utf-8")
+    answer = Response(_kept().text, content_type="text/html; charset=utf-8")
     answer.headers["Content-Security-Policy"] = _POLICY
     return tagged(answer, "public, max-age=300")
 
@@ -56,9 +73,9 @@ def page() -> Response:
 def style(digest: str) -> Response:
     """Return the style; its name is its content's digest, so it may be kept for ever."""
     kept = _kept()
-    if digest != kept["digest"]:
+    if digest != kept.digest:
         raise NotFound("this style is of another release; load the page again")
-    return tagged(Response(kept["style"], content_type="text/css; charset=utf-8"), _FOREVER)
+    return tagged(Response(kept.style, content_type="text/css; charset=utf-8"), _FOREVER)
 
 
 def _areas(document: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

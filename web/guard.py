@@ -10,10 +10,11 @@ from uuid import UUID
 
 from flask import Flask, g, request
 
-from orchestrator.errors import Forbidden, SettingsError, Unauthorized
+from orchestrator.errors import Forbidden, Unauthorized
 from orchestrator.models.access import Principal, PrincipalKind
 from orchestrator.ports.acting import Acting, act
 from web import cookies, csrf, narrowing
+from web.configured import check_key
 from web.context import address, core
 from web.needs import Need, need_of
 
@@ -57,14 +58,6 @@ def install(app: Flask, *, admin_key: str, origins: frozenset[str]) -> None:
         )
         if request.endpoint is not None:
             _authorise(principal, need_of(app, request.endpoint))
-
-
-def check_key(admin_key: str) -> None:
-    """Raise SettingsError where there is no admin key."""
-    if not admin_key:
-        raise SettingsError(
-            "there is no admin key: set ZQ_AUTH__ADMIN_KEY (or ..._FILE), or run `zq up` once"
-        )
 
 
 def _credential() -> tuple[Principal, bool]:

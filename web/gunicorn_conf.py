@@ -1,7 +1,8 @@
 """How gunicorn runs the application: threads for requests and sockets, and deadlines for clients.
 
 Gunicorn's gthread gives a thread to every connection and every unfinished request, without an end;
-`DeadlineThreads` takes it back.
+`DeadlineThreads` takes it back. Imports nothing of the application before a process serves it: the
+one that only starts the others stays small.
 """
 
 from __future__ import annotations
@@ -23,14 +24,9 @@ from uuid import uuid4
 import orjson
 from gunicorn import util
 from gunicorn.workers.gthread import TConn, ThreadWorker
-from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
 
 from orchestrator import log_lines
 from orchestrator.settings import Settings
-from web.context import Shared
-from web.errors import MEDIA_TYPE
-from web.headers import SAFE
-from web.strict_json import BODY_READ
 
 #: A request must have arrived whole within this time, seconds.
 REQUEST_S = 25.0
@@ -58,6 +54,9 @@ class Page:
 
     def as_problem(self) -> bytes:
         """Return the same answer with a problem as its body."""
+        from web.errors import MEDIA_TYPE
+        from web.headers import SAFE
+
         word = self._text.split(b" ", 2)[1:2]
         status = HTTPStatus(int(word[0])) if word else HTTPStatus.BAD_REQUEST
         request_id = uuid4().hex
@@ -85,17 +84,23 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """Start the process."""
         self._arriving: dict[socket.socket, float] = {}
+        self._shared: list[Any] = []
         super().init_process()
 
     def load_wsgi(self) -> None:
         """Load the application, and learn when it has read a request."""
         super().load_wsgi()
+        from web.context import Shared
+        from web.strict_json import BODY_READ
+
+        self._body_read = BODY_READ
         self._flask: Any = self.wsgi
+        self._shared = [x for x in self._flask.extensions.values() if isinstance(x, Shared)]
         self.wsgi: Any = self._call
 
     def _call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         arrived = partial(self._arriving.pop, environ["gunicorn.socket"], None)
-        environ[BODY_READ] = arrived
+        environ[self._body_read] = arrived
         if environ.get("CONTENT_LENGTH", "0") == "0" and "HTTP_TRANSFER_ENCODING" not in environ:
             arrived()
         answer: Iterable[bytes] = self._flask(environ, start_response)
@@ -145,9 +150,8 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """On SIGTERM, tell sockets and waiting requests to end before the rest is waited for."""
-        for shared in self._flask.extensions.values():
-            if isinstance(shared, Shared):
-                shared.stopping.set()
+        for shared in self._shared:
+            shared.stopping.set()
         super().handle_exit(sig, frame)
 
 
@@ -203,4 +207,6 @@ def share(_server: Any, _worker: Any) -> None:
 def bury(server: Any, worker: Any) -> None:
     """Take a gone process out of the metrics that sum over the living."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
+
         GunicornInternalPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from gunicorn.app.base import BaseApplication
 
 from orchestrator.errors import ZQError
-from orchestrator.settings import load
+from orchestrator.settings import Settings, load
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -46,14 +46,23 @@ def serve(only: Literal["all", "sockets"]) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     master = os.getpid()
     try:
+        from web.configured import load_settings
         from web.gunicorn_conf import options
-        from web.wsgi import load_settings, make_app
 
         settings = load_settings()
-        Server(options(settings), lambda: make_app(settings, only=only)).run()
+        if settings.web.processes > 1:
+            # Once for all of them; one alone imports it by itself, and its parent stays small.
+            import web.wsgi  # noqa: F401
+        Server(options(settings), lambda: _make(settings, only)).run()
     finally:
         if folder and os.getpid() == master:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(settings: Settings, only: Literal["all", "sockets"]) -> Any:
+    from web.wsgi import make_app
+
+    return make_app(settings, only=only)
 
 
 def main() -> None:

@@ -115,7 +115,11 @@ def register(app: Celery) -> None:
 
 @signals.worker_init.connect
 def _share(**_: Any) -> None:
-    """Leave what is imported to the pool's children too: a collection copies what it looks at."""
+    """Import once what each of the pool's children needs, and leave it to them: a collection would
+    copy what it looks at. A deployment's own modules are not among it: they may start threads."""
+    import workers.functions
+    import workers.runtime  # noqa: F401
+
     gc.collect()
     gc.freeze()
 

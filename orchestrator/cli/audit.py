@@ -104,9 +104,10 @@ def verify(anchor: str | None, database: bool, server: str | None, shape: str) -
 
 def _of_all_tenants() -> list[dict[str, Any]]:
     from orchestrator import bootstrap
+    from orchestrator.resolving import resolve
     from orchestrator.settings import load
 
-    with bootstrap.audit_log(bootstrap.resolve(load()).database.url) as auditing:
+    with bootstrap.audit_log(resolve(load()).database.url) as auditing:
         return [_told(tenant, auditing.verify(tenant)) for tenant in auditing.tenants()]
 
 

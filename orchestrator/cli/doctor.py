@@ -123,7 +123,7 @@ def _binaries(settings: Settings) -> Check:
 
 
 def _resolved(settings: Settings) -> Settings | None:
-    from orchestrator.bootstrap import resolve
+    from orchestrator.resolving import resolve
 
     try:
         return resolve(settings)

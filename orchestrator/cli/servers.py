@@ -113,9 +113,9 @@ def migrate_command() -> int:
 
 def _become(module: str, *arguments: str) -> NoReturn:
     """Replace this process by a module's, so that signals and exit codes are the module's own."""
-    from orchestrator.bootstrap import resolve
     from orchestrator.cli.home import admin_key, secret_key
     from orchestrator.cli.launch import worker_modules
+    from orchestrator.resolving import resolve
 
     given = load()
     settings = resolve(given)
