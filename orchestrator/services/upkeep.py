@@ -209,9 +209,9 @@ def _each(what: str, step: Callable[[T], int], things: Iterable[T]) -> int:
     for thing in things:
         try:
             done += step(thing)
-        except StoreUnavailable:
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, StoreUnavailable) and not error.extra.get("undone"):
+                raise
             log.exception("upkeep could not %s: %s", what, thing)
     return done
 

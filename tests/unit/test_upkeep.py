@@ -7,7 +7,7 @@ import pytest
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, StoreUnavailable
 from orchestrator.models.task import TaskError
 from orchestrator.services.upkeep import Upkeep
 from orchestrator.services.workflow_engine import WorkflowEngine
@@ -42,7 +42,13 @@ def test_a_due_retry_is_queued_with_the_next_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [NotFound("its definition cannot be read"), TypeError("no JSON")], ids=["ours", "any"]
+    "error",
+    [
+        NotFound("its definition cannot be read"),
+        TypeError("no JSON"),
+        StoreUnavailable("it takes too long", undone=True),
+    ],
+    ids=["ours", "any", "undone"],
 )
 def test_a_run_that_cannot_be_ended_keeps_no_other_waiting(
     monkeypatch: pytest.MonkeyPatch, error: Exception
