@@ -239,6 +239,9 @@ class Reads(Protocol):
     def pinned(self, run_id: UUID) -> tuple[UUID, int] | None:
         """Return the (workflow, version) a run is pinned to; None for an unknown one."""
 
+    def unfinished(self, run_id: UUID) -> tuple[UUID, int] | None:
+        """Return what `pinned` does, for a run that has not ended; None for one that has."""
+
     def unstarted(self, run_id: UUID) -> int | None:
         """Return the number of tasks of a run none of which has been touched; else None.
 

@@ -244,8 +244,8 @@ class WorkflowEngine:
         self._dispatcher.show(moved, self.plan)
 
     def finish_run(self, run_id: UUID) -> Moved | None:
-        """The chord's body: end the run if all its tasks have ended."""
-        pinned = self._store.reads.pinned(run_id)
+        """The chord's body: end the run if all its tasks have ended; most runs have by then."""
+        pinned = self._store.reads.unfinished(run_id)
         return self.settle_run(run_id, *pinned) if pinned else None
 
     def settle_run(self, run_id: UUID, workflow_id: UUID, version: int) -> Moved | None:

@@ -130,3 +130,13 @@ def test_a_run_whose_definition_cannot_be_read_any_more_ends(
     assert run.state == "failed"
     assert run.error is not None
     assert run.error["code"] == "bad_plan"
+
+
+def test_the_body_of_a_run_that_has_ended_only_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("nodes.big.output")
+    assert rig.end(1).state == "succeeded"
+    calls: list[object] = []
+    monkeypatch.setattr(rig.store.moves, "finish", lambda *given: calls.append(given))
+    monkeypatch.setattr(rig.store.reads, "outputs", lambda *given: calls.append(given))
+    assert rig.engine.finish_run(rig.run_id) is None
+    assert calls == []
