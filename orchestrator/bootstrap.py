@@ -273,18 +273,19 @@ def build(
         aside = Aside(dispatcher, channel, linger_s=settings.broker.linger_s)
     defaults = {name: getattr(settings.quotas, name) for name in Quota}
     quotas = Quotas(store, defaults, clock)
+    kept = CountedArtifacts(replace.get("artifacts") or artifacts(settings), store.reads, quotas)
     engine = WorkflowEngine(
         store,
         aside or dispatcher,
         (aside or channel, *observers),
         clock,
+        kept,
         window=settings.broker.window,
         input_bytes=settings.limits.input_bytes,
         pace=Pace(settings.worker.together),
         quotas=quotas,
         quick_starts=database.small_moves,
     )
-    kept = CountedArtifacts(replace.get("artifacts") or artifacts(settings), store.reads, quotas)
     return Core(
         settings=settings,
         store=store,

@@ -66,10 +66,11 @@ def build_in_memory(observers: Sequence[Observer] = ()) -> MemoryCore:
         engine.finish_run(run_id)
 
     dispatcher = MemoryDispatcher(finish)
-    engine = WorkflowEngine(store, dispatcher, tuple(observers), clock)
+    artifacts = MemoryArtifacts()
+    engine = WorkflowEngine(store, dispatcher, tuple(observers), clock, artifacts)
     return MemoryCore(
         store=store,
-        artifacts=MemoryArtifacts(),
+        artifacts=artifacts,
         clock=clock,
         engine=engine,
         workflows=Workflows(store, clock),

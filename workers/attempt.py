@@ -12,14 +12,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from orchestrator.errors import ZQError
 from orchestrator.models.egress import Egress
 from orchestrator.models.node import Node
 from orchestrator.models.plan import Plan, PlanNode
 from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
 from orchestrator.ports.runtime import Artifacts, Clock
+from orchestrator.services import large_outputs
 from orchestrator.services.masking import Masker
 from workers import secrets
 from workers.handlers import (
@@ -34,8 +33,6 @@ from workers.secrets import Resolver
 
 log = logging.getLogger(__name__)
 
-#: How an output that is too large for the record is named in its place.
-_KEPT_OUTSIDE = "$artifact"
 #: Errors that another attempt would only repeat.
 _HOPELESS = frozenset({"expression_error", "too_large", "quota_exceeded"})
 
@@ -149,28 +146,19 @@ class Attempts:
         return {
             "inputs": input or {},
             "nodes": {
-                plan.nodes[no].node.id: {"output": self._fetched(output)}
+                plan.nodes[no].node.id: {"output": large_outputs.fetched(self._artifacts, output)}
                 for no, output in outputs.items()
             },
             "run": {"id": str(claim.run_id), "attempt": claim.attempt},
             "now": self._clock.now(),
         }
 
-    def _fetched(self, output: Any) -> Any:
-        if isinstance(output, dict) and set(output) == {_KEPT_OUTSIDE}:
-            run_id, name = output[_KEPT_OUTSIDE].split("/")
-            _, data = self._artifacts.get(UUID(run_id), name)
-            return orjson.loads(data)
-        return output
-
     def _fitting(self, claim: Claim, node_id: str, outcome: Outcome) -> Outcome:
         """Keep a large output outside the record, and name it in its place."""
         if not isinstance(outcome, Value):
             return outcome
-        data = orjson.dumps(outcome.output)
-        if len(data) <= self._output_bytes:
-            return outcome
         name = f"output-{claim.task_no}-{claim.attempt}.json"
-        self._artifacts.put(claim.run_id, name, data, "application/json", node_id)
-        # With the run's id: a later run may take the output over.
-        return Value(output={_KEPT_OUTSIDE: f"{claim.run_id}/{name}"})
+        output = large_outputs.fitting(
+            self._artifacts, claim.run_id, name, node_id, outcome.output, self._output_bytes
+        )
+        return Value(output=output)

@@ -19,6 +19,7 @@ from orchestrator.memory_core import MemoryCore
 from orchestrator.models.egress import Egress
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.node import Node
+from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.plan import Plan
 from orchestrator.models.task import Claim, Failure, Outcome, Skip, TaskError, Value
 from orchestrator.ports.store import LogLine, Owner, Release
@@ -28,7 +29,6 @@ from workers.attempt import Attempts
 from workers.capture import Capture
 from workers.handlers import Context, run_handler
 from workers.handlers.failure import of as failure_of
-from workers.handlers.output import BadValue, plain
 from workers.secrets import Resolver
 
 #: Stops a handler at its timeout (seconds) by raising StopRequested inside it.

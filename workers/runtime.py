@@ -83,19 +83,34 @@ class Runtime:
     def execute(self, run_id: UUID, wanted: Sequence[tuple[int, int]]) -> bool:
         """Claim the attempts that are still to be had and work on them; False when none was.
 
-        With Postgres away nothing is claimed: StoreUnavailable, and upkeep announces them again.
+        With Postgres away it waits: a claim without an answer may have been committed, and the same
+        one again brings what it holds.
         """
         batch, won = Batch(wanted), False
         while rest := batch.take(self._first(run_id, batch)):
-            moved = self._core.store.moves.claim(run_id, rest, claim_id=uuid4(), owner=self._owner)
+            claim_id = uuid4()
+            moved = self._insist(
+                self._core.store.moves.claim, run_id, rest, claim_id=claim_id, owner=self._owner
+            )
             if moved is None:
                 continue
             won = True
-            self._engine.claimed(moved)
-            self._work(moved, batch)
+            try:
+                self._engine.claimed(moved)
+                self._work(moved, batch)
+            except Exception:
+                log.exception("run %s: gives up what it holds", run_id)
+                self._let_go(claim_id)
         if won:
             self._refill()
         return won
+
+    def _let_go(self, claim_id: UUID) -> None:
+        """Give up whatever a claim holds: under a living owner nobody else would look for it."""
+        of_child = self._core.store.fleet.of_child
+        for held in self._insist(of_child, self._owner.worker_id, self._owner.pid):
+            if held.claim.claim_id == claim_id:
+                self._insist(self._engine.give_up, held.claim)
 
     def _first(self, run_id: UUID, batch: Batch) -> int:
         """Return how many to claim at first: one, until the run's plan and its pace are known."""

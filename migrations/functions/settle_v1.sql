@@ -7,6 +7,8 @@
 -- 'accepted' and changes nothing. For waiting, p_output is the memo of the next call.
 -- p_logs: [[task_no, level, message, age_s], ...] lines to record before the moves.
 -- p_next: queued attempts to claim in the same commit, if the run may go on.
+-- An owner (p_worker) one of whose attempts is left out is told of all that its claim holds: it may
+-- be repeating a call whose commit claimed something and whose answer was lost.
 -- Dependants that become ready: at most p_take in p_queues are claimed at once (same claim), at most
 -- p_room are queued, the rest stay ready for upkeep or a worker with room.
 CREATE FUNCTION zq_settle_v1(
@@ -35,6 +37,7 @@ DECLARE
     v_events jsonb := '[]';
     v_spread jsonb;
     v_took jsonb;
+    v_claimed jsonb;
     v_goes_on boolean;
     v_end jsonb;
     v_timer boolean;
@@ -207,10 +210,14 @@ BEGIN
         -- Upkeep may be asleep until a later timer than this one.
         PERFORM pg_notify('zq_upkeep', '');
     END IF;
+    v_claimed := coalesce(v_spread -> 'claimed', '[]') || coalesce(v_took -> 'claimed', '[]');
+    IF p_worker IS NOT NULL AND cardinality(v_accepted) < cardinality(p_task) THEN
+        v_claimed := zq_held_v1(p_run, p_claim);
+    END IF;
     RETURN jsonb_build_object(
         'accepted', v_accepted,
         'settled', to_jsonb(v_settled) || coalesce(v_spread -> 'skipped', '[]'),
-        'claimed', coalesce(v_spread -> 'claimed', '[]') || coalesce(v_took -> 'claimed', '[]'),
+        'claimed', v_claimed,
         'queued', v_spread -> 'queued',
         'ready', v_spread -> 'ready',
         'events', v_events, 'logged', v_logged, 'at', extract(epoch FROM v_now), 'open', v_open,

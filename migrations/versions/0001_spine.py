@@ -26,6 +26,7 @@ ORDER = (
     "start_v1",
     "start_newest_v1",
     "take_v1",
+    "held_v1",
     "claim_v1",
     "settle_v1",
     "queue_v1",

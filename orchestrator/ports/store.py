@@ -164,7 +164,11 @@ class Moves(Protocol):
     def claim(
         self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
     ) -> Moved | None:
-        """Take queued (task_no, attempt) pairs for one owner: queued -> running."""
+        """Take queued (task_no, attempt) pairs for one owner: queued -> running.
+
+        Repeated with the same claim it returns what that claim holds of them, so a caller that got
+        no answer asks again.
+        """
 
     def settle(
         self,
@@ -179,8 +183,9 @@ class Moves(Protocol):
         """End attempts of one claim, record their log lines, and let dependants follow.
 
         `endings` name each task at most once. An attempt that somebody else owns by now is left
-        out of `accepted` and changes nothing. With no endings it only records lines. Log events
-        come first in `events`.
+        out of `accepted` and changes nothing; with `take`, `claimed` then holds all that the claim
+        holds, since it may be a repeat of a call that got no answer. With no endings it only
+        records lines. Log events come first in `events`.
         """
 
     def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
@@ -233,6 +238,9 @@ class Reads(Protocol):
 
     def pinned(self, run_id: UUID) -> tuple[UUID, int] | None:
         """Return the (workflow, version) a run is pinned to; None for an unknown one."""
+
+    def unfinished(self, run_id: UUID) -> tuple[UUID, int] | None:
+        """Return what `pinned` does, for a run that has not ended; None for one that has."""
 
     def unstarted(self, run_id: UUID) -> int | None:
         """Return the number of tasks of a run none of which has been touched; else None.

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from orchestrator.errors import ServiceUnavailable, StoreUnavailable, ZQError
+from orchestrator.errors import ServiceUnavailable, StoreUnavailable
 from orchestrator.models.ids import time_of
 from orchestrator.models.run import RunState
 from orchestrator.models.task import Failure, TaskError
@@ -225,9 +225,9 @@ def _each(what: str, step: Callable[[T], int], things: Iterable[T]) -> int:
     for thing in things:
         try:
             done += step(thing)
-        except StoreUnavailable:
-            raise
-        except ZQError:
+        except Exception as error:
+            if isinstance(error, StoreUnavailable) and not error.extra.get("undone"):
+                raise
             log.exception("upkeep could not %s: %s", what, thing)
     return done
 

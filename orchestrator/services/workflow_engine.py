@@ -6,27 +6,30 @@ swallowed. Nothing in this module talks to Redis or Celery but through the ports
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from orchestrator.errors import ExpressionError, InvalidDefinition, NotFound
-from orchestrator.models import expression
+from orchestrator.errors import InvalidDefinition, NotFound, ServiceUnavailable, StoreUnavailable
 from orchestrator.models.plan import Plan
 from orchestrator.models.run import Run, Trigger
 from orchestrator.models.task import Claim, Outcome, TaskError
 from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Observer
 from orchestrator.ports.moving import Ending, LogLine, Moved, Release, Take
-from orchestrator.ports.runtime import Clock
+from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.store import Store
 from orchestrator.services.announcing import Announcer, Pace
 from orchestrator.services.ending import ending_of, failed, lost
 from orchestrator.services.plans import Plans
 from orchestrator.services.quotas import Quotas
+from orchestrator.services.run_output import RunOutput
 from orchestrator.services.starting import Started, Starting
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two looks at a queue's backlog by one process.
 _LOOK_S = 0.1
@@ -41,6 +44,7 @@ class WorkflowEngine:
         dispatcher: Dispatcher,
         observers: Sequence[Observer],
         clock: Clock,
+        artifacts: Artifacts,
         *,
         window: int = 1000,
         input_bytes: int = 1_048_576,
@@ -62,6 +66,7 @@ class WorkflowEngine:
             store, clock, self._plans, self.quotas, self.room,
             input_bytes=input_bytes, quick=quick_starts,
         )  # fmt: skip
+        self._output = RunOutput(store.reads, artifacts, clock)
         self._looked: dict[str, datetime] = {}
 
     def start(
@@ -222,9 +227,17 @@ class WorkflowEngine:
         self._dispatcher.settled(moved.run_id, moved.settled, ended=moved.ended_run)
 
     def _follow(self, moved: Moved) -> None:
-        """Do what a commit has made possible: end its run, queue what waits for a quota."""
+        """Do what a commit has made possible: end its run, queue what waits for a quota.
+
+        The commit stands, so its caller must not hear of a run that cannot be ended just now.
+        """
         if moved.open == 0 and not moved.ended_run:
-            self.settle_run(moved.run_id, moved.workflow_id, moved.version)
+            try:
+                self.settle_run(moved.run_id, moved.workflow_id, moved.version)
+            except ServiceUnavailable as error:
+                log.warning("run %s: upkeep will end it: %s", moved.run_id, error)
+            except Exception:
+                log.exception("run %s: upkeep will try to end it", moved.run_id)
         for more in self.quotas.after(moved):
             self.announce(more)
 
@@ -234,8 +247,8 @@ class WorkflowEngine:
         self._dispatcher.show(moved, self.plan)
 
     def finish_run(self, run_id: UUID) -> Moved | None:
-        """The chord's body: end the run if all its tasks have ended."""
-        pinned = self._store.reads.pinned(run_id)
+        """The chord's body: end the run if all its tasks have ended; most runs have by then."""
+        pinned = self._store.reads.unfinished(run_id)
         return self.settle_run(run_id, *pinned) if pinned else None
 
     def settle_run(self, run_id: UUID, workflow_id: UUID, version: int) -> Moved | None:
@@ -244,27 +257,19 @@ class WorkflowEngine:
         The last settle ends most runs by itself; what is left are those whose output is computed
         by an expression, and those that crashed in between.
         """
-        output, error = None, None
-        plan = self.plan(workflow_id, version)
-        if plan.output is not None:
-            output, error = self._computed(run_id, plan)
+        output: Any = None
+        error: Mapping[str, Any] | None = None
+        try:
+            plan = self.plan(workflow_id, version)
+        except (InvalidDefinition, NotFound) as bad:
+            error = TaskError(code="bad_plan", message=bad.detail).as_dict()
+        else:
+            if plan.output is not None:
+                output, error = self._output.of(run_id, plan)
         moved = self._store.moves.finish(run_id, output, error)
         if moved is not None:
             self._notify(moved)
         return moved
-
-    def _computed(self, run_id: UUID, plan: Plan) -> tuple[Any, Mapping[str, Any] | None]:
-        outputs = self._store.reads.outputs(run_id, plan.output_needs)
-        scope = {
-            "inputs": self._store.reads.input(run_id) or {},
-            "nodes": {plan.nodes[no].node.id: {"output": out} for no, out in outputs.items()},
-            "run": {"id": str(run_id)},
-            "now": self._clock.now(),
-        }
-        try:
-            return expression.evaluate(plan.output or "", scope), None
-        except ExpressionError as failed:
-            return None, {"code": failed.code, "message": f"settings.output: {failed.detail}"}
 
     def queue(self, run_id: UUID, task_nos: Sequence[int]) -> int:
         """Queue ready and due tasks of a run and announce them; return how many."""
@@ -307,8 +312,8 @@ class WorkflowEngine:
             return True
         try:
             plan = self.plan(moved.workflow_id, moved.version)
-        except (InvalidDefinition, NotFound):
-            # Whoever claims it will fail it with a reason.
+        except (InvalidDefinition, NotFound, StoreUnavailable):
+            # Whoever claims it will read its plan, or fail it with a reason.
             return self.announcer.again(moved.queued)
         return self.announcer.announce(moved.queued, plan)
 

@@ -17,7 +17,7 @@ import redis
 
 from orchestrator.adapters.celery_app import make_celery
 from orchestrator.adapters.celery_dispatch import CeleryDispatcher
-from orchestrator.adapters.memory.runtime import SettableClock
+from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
@@ -189,7 +189,7 @@ class Playing:
     def __init__(self, rig: Rig) -> None:
         self.clock = SettableClock()
         self.store = MemoryStore(self.clock)
-        self.engine = WorkflowEngine(self.store, rig.dispatcher, (), self.clock)
+        self.engine = WorkflowEngine(self.store, rig.dispatcher, (), self.clock, MemoryArtifacts())
         retry = {"max_attempts": 2, "delay_s": 0}
         nodes = [{"id": i, "type": "noop", "data": {"retry": retry}} for i in "abcd"]
         edges = [{"source": s, "target": t} for s, t in ("ab", "ac", "bd", "cd")]

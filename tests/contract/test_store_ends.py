@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.models.run import RunState
 from tests.contract.player import Player
-from tests.contract.rigs import Rig
+from tests.contract.rigs import PostgresRig, Rig
 from tests.factories import chain, diamond, join_of, new_id, node, plan
 
 
@@ -216,6 +216,15 @@ def test_finish_of_a_run_with_open_tasks_or_none_does_nothing(rig: Rig) -> None:
     assert player.finish(output=1) is None
     assert rig.store.moves.finish(new_id(), None, None) is None
     assert player.run().seq == seq
+
+
+def test_finish_of_a_run_that_has_ended_writes_nothing(postgres_rig: PostgresRig) -> None:
+    player = Player(postgres_rig.store, chain(1))
+    player.do("n0")
+    ((run, lock),) = postgres_rig.run(
+        "SELECT zq_finish_v1(%s, NULL, NULL), pg_current_xact_id_if_assigned()::text", player.run_id
+    )
+    assert run is lock is None, "a transaction with a number is flushed to disk"
 
 
 def test_cancel_before_finish_wins(rig: Rig) -> None:

@@ -8,8 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
+import psycopg2
 import pytest
+from sqlalchemy import text
 
+from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.errors import StoreUnavailable
 from orchestrator.models.run import RunState
 from orchestrator.ports.store import Ending
 from tests.contract.player import Player
@@ -135,3 +139,24 @@ def test_racing_announcements_are_counted_once(rig: Rig) -> None:
     found = race([lambda: rig.store.fleet.unclaimed(["default"], 6.0, 2)] * 4)
     announced = Counter(r.task_no for releases in found for r in releases)
     assert max(announced.values()) == 1
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01", "57014"])
+def test_what_postgres_undid_may_be_tried_again(postgres_rig: PostgresRig, code: str) -> None:
+    statement = f"DO $$ BEGIN RAISE EXCEPTION 'undone' USING ERRCODE = '{code}'; END $$"
+    pool = Pool(postgres_rig.url, size=1)
+    with pytest.raises(StoreUnavailable, match="undone"), pool.cursor() as cursor:
+        cursor.execute(statement)
+    with pytest.raises(StoreUnavailable, match="undone"), pool.begin() as connection:
+        connection.execute(text(statement))
+    with pytest.raises(psycopg2.DataError), pool.cursor() as cursor:
+        cursor.execute("SELECT 1 / 0")
+    pool.close()
+
+
+def test_a_statement_that_takes_too_long_may_be_tried_again(postgres_rig: PostgresRig) -> None:
+    pool = Pool(postgres_rig.url, size=1, statement_timeout_s=0.05)
+    with pytest.raises(StoreUnavailable, match="timeout") as caught, pool.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(30)")
+    assert caught.value.extra["undone"]
+    pool.close()

@@ -357,10 +357,16 @@ def test_what_a_worker_reads_of_a_run(rig: Rig) -> None:
     reads, unknown = rig.store.reads, new_id()
     assert reads.input(player.run_id) == {"day": 1}
     assert reads.pinned(player.run_id) == (player.started.workflow_id, 1)
+    assert reads.unfinished(player.run_id) == reads.pinned(player.run_id)
     assert reads.unstarted(player.run_id) == 4
     player.claim("a")
     assert reads.unstarted(player.run_id) is None
     assert reads.input(unknown) is reads.pinned(unknown) is reads.unstarted(unknown) is None
+    assert reads.unfinished(unknown) is None
+    player.cancel()
+    player.end("a")
+    assert reads.unfinished(player.run_id) is None
+    assert reads.pinned(player.run_id) is not None
 
 
 def test_unknown_run_reads_as_nothing(rig: Rig) -> None:

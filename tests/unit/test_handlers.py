@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExpressionError, HandlerError, StoreUnavailable
+from orchestrator.models import plain_json
 from orchestrator.models.node_type import CATALOGUE
+from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.task import Failure, Outcome, Value, Wait
 from tests.unit.handler_calls import NOW, call, context, failure_of, value_of
 from workers import handlers
-from workers.handlers import HANDLERS, StopRequested, fill_config, output, run_handler
-from workers.handlers.output import BadValue, plain
+from workers.handlers import HANDLERS, StopRequested, fill_config, run_handler
 
 SCOPE = {
     "inputs": {"day": "2026-01-31", "n": 7, "rows": [1, 2]},
@@ -319,7 +320,7 @@ class TestPlain:
             plain(value)
 
     def test_shared_parts_do_not_unfold_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(output, "MAX_VALUES", 10_000)
+        monkeypatch.setattr(plain_json, "MAX_VALUES", 10_000)
         value: list[Any] = ["lol"] * 100
         for _ in range(10):
             value = [value] * 100

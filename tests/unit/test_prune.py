@@ -36,7 +36,7 @@ class Rig:
         self.store = MemoryStore(self.clock)
         self.kept = kept or MemoryArtifacts()
         dispatcher = MemoryDispatcher()
-        engine = WorkflowEngine(self.store, dispatcher, (), self.clock)
+        engine = WorkflowEngine(self.store, dispatcher, (), self.clock, self.kept)
         self.upkeep = Upkeep(
             self.store, engine, dispatcher, self.clock, UpkeepSettings(), Worker(),
             artifacts=self.kept, keep_days=keep_days,

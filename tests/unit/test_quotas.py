@@ -42,7 +42,7 @@ class Rig:
         known = {Quota(name): value for name, value in defaults.items()}
         self.quotas = Quotas(self.store, known, self.clock)
         self.engine = WorkflowEngine(
-            self.store, self.dispatcher, (), self.clock, quotas=self.quotas
+            self.store, self.dispatcher, (), self.clock, MemoryArtifacts(), quotas=self.quotas
         )
         self.upkeep = Upkeep(
             self.store, self.engine, self.dispatcher, self.clock, UpkeepSettings(), Worker()

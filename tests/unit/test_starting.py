@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
+from orchestrator.adapters.memory.runtime import MemoryArtifacts
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.adapters.memory.unit_of_work import MemoryUnitOfWork
 from orchestrator.bootstrap import SystemClock
@@ -45,7 +46,9 @@ class Rig:
         clock = SystemClock()
         self.store = Counted(clock)
         quotas = Quotas(self.store, {Quota(n): most for n, most in limits.items()}, clock)
-        self.engine = WorkflowEngine(self.store, MemoryDispatcher(), (), clock, quotas=quotas)
+        self.engine = WorkflowEngine(
+            self.store, MemoryDispatcher(), (), clock, MemoryArtifacts(), quotas=quotas
+        )
         self.workflows = Workflows(self.store, clock)
         self.saved, _ = self.workflows.create(DEFAULT_TENANT, FAN)
         self.engine.start(DEFAULT_TENANT, self.saved.id)

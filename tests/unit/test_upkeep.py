@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
-from orchestrator.adapters.memory.runtime import SettableClock
+from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, StoreUnavailable
 from orchestrator.models.task import TaskError
 from orchestrator.services.upkeep import Upkeep
 from orchestrator.services.workflow_engine import WorkflowEngine
@@ -25,7 +25,7 @@ class Rig:
         self.clock = SettableClock()
         self.store = MemoryStore(self.clock)
         self.dispatcher = MemoryDispatcher()
-        self.engine = WorkflowEngine(self.store, self.dispatcher, (), self.clock)
+        self.engine = WorkflowEngine(self.store, self.dispatcher, (), self.clock, MemoryArtifacts())
         self.upkeep = Upkeep(
             self.store, self.engine, self.dispatcher, self.clock, UpkeepSettings(), Worker()
         )
@@ -41,8 +41,17 @@ def test_a_due_retry_is_queued_with_the_next_attempt() -> None:
     assert player.task("n0").attempt == 2
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound("its definition cannot be read"),
+        TypeError("no JSON"),
+        StoreUnavailable("it takes too long", undone=True),
+    ],
+    ids=["ours", "any", "undone"],
+)
 def test_a_run_that_cannot_be_ended_keeps_no_other_waiting(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     rig = Rig()
     bad = Player(rig.store, dict(chain(1), output="1"))
@@ -52,7 +61,7 @@ def test_a_run_that_cannot_be_ended_keeps_no_other_waiting(
 
     def settle_run(run_id, workflow_id, version):  # type: ignore[no-untyped-def]
         if run_id == bad.run_id:
-            raise NotFound("its definition cannot be read")
+            raise error
         return rig.store.moves.finish(run_id, 1, None)
 
     monkeypatch.setattr(rig.engine, "settle_run", settle_run)

@@ -11,10 +11,10 @@ from typing import Any
 
 from orchestrator.models import expression
 from orchestrator.models.node_type import CATALOGUE, expression_fields
+from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.task import Failure, Outcome, TaskError, Value, Wait
 from workers.handlers import branch, failure, http, noop, python, transform, wait
 from workers.handlers.context import Context, StopRequested, TaskArtifacts
-from workers.handlers.output import BadValue, plain
 
 __all__ = [
     "HANDLERS",

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import HandlerError
+from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.task import Failure, Outcome, Skip, TaskError, Value, Wait
 from workers import functions
 from workers.handlers.config import kind_of
 from workers.handlers.context import Context
-from workers.handlers.output import BadValue, plain
 
 
 def run(config: Mapping[str, Any], context: Context) -> Outcome:

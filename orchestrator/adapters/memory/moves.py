@@ -47,14 +47,16 @@ class MemoryMoves:
         """See the port."""
         with self._tables.lock:
             run = self._tables.runs.get(run_id)
-            if run is None or run.state not in STARTABLE:
+            if run is None:
                 return None
-            tasks = _claimable(run, wanted)
-            if not tasks:
+            tasks = _claimable(run, wanted) if run.state in STARTABLE else []
+            asked = {no for no, _ in wanted}
+            held = [t for t in run.held(claim_id) if t.task_no in asked]
+            if not tasks and not held:
                 return None
             now = self._tables.clock.now()
             events: list[Event] = []
-            if run.state is RunState.QUEUED:
+            if run.state is RunState.QUEUED and tasks:
                 run.state, run.started_at = RunState.RUNNING, now
                 events.append(run.say(Kind.RUN, now, state=str(run.state)))
             for task in tasks:
@@ -63,7 +65,7 @@ class MemoryMoves:
             return moved(
                 run,
                 events=tuple(events),
-                claimed=tuple(t.claim(run_id, claim_id) for t in tasks),
+                claimed=tuple(t.claim(run_id, claim_id) for t in held + tasks),
                 input=unpack(run.input),
             )
 

@@ -145,6 +145,12 @@ class MemoryReads:
             run = self._tables.runs.get(run_id)
         return (run.workflow_id, run.version) if run else None
 
+    def unfinished(self, run_id: UUID) -> tuple[UUID, int] | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            return (run.workflow_id, run.version) if run and run.finished_at is None else None
+
     def unstarted(self, run_id: UUID) -> int | None:
         """See the port."""
         with self._tables.lock:

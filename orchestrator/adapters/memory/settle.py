@@ -81,6 +81,9 @@ class Settlement:
             self._end(plan)
         count = self.spread([plan.task for plan in planned if plan.to not in _PARKED])
         self._claim_next()
+        if self._take is not None and len(self.accepted) < len(endings):
+            # Perhaps a repeat, after a commit whose answer was lost.
+            self.claimed = [t.claim(run.id, self._claim_id) for t in run.held(self._claim_id)]
         if count and (run.leaves is not None or run.state is RunState.CANCELLING):
             last = end_run(run, self._now, None, None)
             self.events += [last] if last else []

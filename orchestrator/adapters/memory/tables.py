@@ -179,6 +179,15 @@ class RunRow:
             data=data,
         )
 
+    def held(self, claim_id: UUID) -> list[TaskRow]:
+        """Return the running tasks of a claim, most urgent first."""
+        found = [
+            t
+            for t in self.tasks.values()
+            if t.state is TaskState.RUNNING and t.claim_id == claim_id
+        ]
+        return sorted(found, key=lambda t: (-t.priority, t.task_no))
+
     def read(self, workflow_name: str, *, large: bool) -> Run:
         """Return the model of this row; input and output only when `large`."""
         counts: dict[str, int] = {}

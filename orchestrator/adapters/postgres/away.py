@@ -12,11 +12,18 @@ from orchestrator.errors import StoreUnavailable
 
 #: SQLSTATE classes that say the server, not the statement, is the trouble.
 _AWAY = ("08", "53", "57P", "58", "25006", "55P03")
+#: What a server undid for the sake of others, or of time: the same again may well do.
+_UNDONE = {"40001", "40P01", "57014"}
 
 
 def away(error: Any) -> StoreUnavailable | None:
-    """Return what to raise for a driver's error; None when Postgres is there."""
+    """Return what to raise for an error that passes; None when Postgres is there and means it.
+
+    Its `extra` says `refused` where nobody answers at the door, `undone` where the server is there.
+    """
     state = getattr(error, "pgcode", None) or ""
+    if state in _UNDONE:
+        return StoreUnavailable(f"Postgres: {_first_line(error)}", undone=True)
     disconnected = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     if state.startswith(_AWAY) or (disconnected and not state):
         refused = "refused" in str(error) or "starting up" in str(error) or state == "57P03"
@@ -25,8 +32,12 @@ def away(error: Any) -> StoreUnavailable | None:
                 "Postgres does not let this process take its role (zq_api, zq_engine): run `zq"
                 " migrate` as the user it connects as, or GRANT that user the roles"
             )
-        return StoreUnavailable(f"Postgres: {str(error).strip().splitlines()[0]}", refused=refused)
+        return StoreUnavailable(f"Postgres: {_first_line(error)}", refused=refused)
     return None
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Text, cast, func, select, text
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, cast, func, select, text
 
 from orchestrator.adapters.postgres.log_lines import log_lines
 from orchestrator.adapters.postgres.pool import Pool, guarded
@@ -172,7 +172,14 @@ class PostgresReads:
 
     def pinned(self, run_id: UUID) -> tuple[UUID, int] | None:
         """See the port."""
-        rows = self._all(select(runs.c.workflow_id, runs.c.version).where(runs.c.id == run_id))
+        return self._pinned(runs.c.id == run_id)
+
+    def unfinished(self, run_id: UUID) -> tuple[UUID, int] | None:
+        """See the port."""
+        return self._pinned(runs.c.id == run_id, runs.c.finished_at.is_(None))
+
+    def _pinned(self, *where: ColumnElement[bool]) -> tuple[UUID, int] | None:
+        rows = self._all(select(runs.c.workflow_id, runs.c.version).where(*where))
         return (rows[0]["workflow_id"], rows[0]["version"]) if rows else None
 
     def unstarted(self, run_id: UUID) -> int | None:

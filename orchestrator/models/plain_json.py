@@ -1,4 +1,4 @@
-"""What may leave a handler: plain JSON that Postgres, CEL and every client can hold."""
+"""What may be kept as a value: plain JSON that Postgres, CEL and every client can hold."""
 
 from __future__ import annotations
 
