@@ -238,12 +238,14 @@ def build(
     pool_size: int | None = None,
     observers: Sequence[Observer] = (),
     role: str = "zq_engine",
+    keep: bool = False,
     **replace: Any,
 ) -> Core:
     """Wire a process. `replace` takes ready-made parts by their name in `Core` (tests do).
 
     `role` is what Postgres takes it for: with `zq_api` a thread sees the rows of the tenant on
-    whose behalf it acts, and none while it acts on nobody's; see `docs/tenants.md`.
+    whose behalf it acts, and none while it acts on nobody's; see `docs/tenants.md`. With
+    `keep` the main thread keeps its connection, as suits one that says one statement after another.
     """
     clock = replace.get("clock") or SystemClock()
     settings = settings if "store" in replace else resolve(settings)
@@ -257,6 +259,7 @@ def build(
         connect_timeout_s=database.connect_timeout_s,
         role=role,
         small_moves=database.small_moves,
+        keep=keep,
     )
     channel = replace.get("channel") or RedisChannel(
         settings.redis.url,

@@ -53,7 +53,9 @@ class Child:
         load_functions(self._settings.worker.modules)
         threads = threading.current_thread() is not threading.main_thread()
         size = min(self._settings.worker.slots, _CONNECTIONS) if threads else 2
-        self._core = bootstrap.build(self._settings, pool_size=size, celery=self._app)
+        self._core = bootstrap.build(
+            self._settings, pool_size=size, keep=not threads, celery=self._app
+        )
         self._runtime = Runtime(self._core, identity())
         self._pid = os.getpid()
 

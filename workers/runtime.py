@@ -10,8 +10,8 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import tenacity
@@ -31,6 +31,8 @@ from workers.stopping import StopSwitch
 from workers.thread_stopping import ThreadStops
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Runs whose plan a child has at hand when a message comes.
 _RUNS_KNOWN = 64
@@ -72,13 +74,20 @@ class Runtime:
         self._hand_back = HandBack(settings.hand_back_s)
         self._known: OrderedDict[UUID, Plan] = OrderedDict()
         self._lock = threading.Lock()
-        # What was computed is kept until the record takes it, or somebody else owns the attempt.
-        self._insist = tenacity.Retrying(
+        self._patience = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailable),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
             before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
+
+    def _insist(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Call until Postgres answers: what was computed is kept until the record takes it, or
+        somebody else owns the attempt."""
+        try:
+            return work(*arguments, **named)
+        except StoreUnavailable:
+            return self._patience(work, *arguments, **named)
 
     def execute(self, run_id: UUID, wanted: Sequence[tuple[int, int]]) -> bool:
         """Claim the attempts that are still to be had and work on them; False when none was.

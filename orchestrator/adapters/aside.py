@@ -22,6 +22,8 @@ from orchestrator.ports.store import Moved, Release
 
 log = logging.getLogger(__name__)
 
+#: Seconds for which a queue's depth is believed: older, it is measured aside; much older, at once.
+_FRESH_S, _STALE_S = 0.05, 1.0
 #: What may wait while Redis is slow; older things are dropped beyond it.
 _MOST = 10_000
 
@@ -63,8 +65,8 @@ class Aside:
         return self._dispatcher.release(messages, again=again)
 
     def depth(self, queue: str) -> int | None:
-        """See `Dispatcher`."""
-        return self._dispatcher.depth(queue)
+        """See `Dispatcher`. A recent answer is repeated while a newer one is fetched aside."""
+        return self._here().depth(queue)
 
     def flush(self, timeout_s: float) -> None:
         """Wait until what was gathered is sent, for a process that is about to end."""
@@ -96,6 +98,8 @@ class _Sender:
         )
         self._some = threading.Event()
         self._busy = False
+        self._depths: dict[str, tuple[float, int | None]] = {}
+        self._asked: set[str] = set()
         threading.Thread(target=self._run, name="aside", daemon=True).start()
 
     def put(
@@ -109,6 +113,21 @@ class _Sender:
         self._waiting.append((run_id, events, task_nos, ended))
         if not self._some.is_set():
             self._some.set()
+
+    def depth(self, queue: str) -> int | None:
+        known = self._depths.get(queue)
+        age_s = time.monotonic() - known[0] if known else _STALE_S
+        if known is None or age_s >= _STALE_S:
+            return self._measure(queue)
+        if age_s >= _FRESH_S:
+            self._asked.add(queue)
+            self._some.set()
+        return known[1]
+
+    def _measure(self, queue: str) -> int | None:
+        depth = self._dispatcher.depth(queue)
+        self._depths[queue] = (time.monotonic(), depth)
+        return depth
 
     def flush(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -141,6 +160,8 @@ class _Sender:
                 parts.setdefault(run_id, []).extend(task_nos)
             if ended:
                 over.add(run_id)
+        while self._asked:
+            self._measure(self._asked.pop())
         for of_one in events.values():
             self._channel.notify(of_one)
         for run_id, task_nos in parts.items():

@@ -185,6 +185,10 @@ class CeleryDispatcher:
         found: list[int] = []
 
         def work() -> None:
+            if self._one_server:
+                backend: Any = self._app.backend
+                found.append(backend.client.llen(f"{self._prefix}{queue}"))
+                return
             with self._app.producer_or_acquire() as producer:
                 found.append(producer.connection.default_channel.client.llen(queue))
 

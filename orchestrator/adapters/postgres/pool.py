@@ -56,6 +56,7 @@ class Pool:
         connect_timeout_s: int = 5,
         role: Role | str = Role.ENGINE,
         small_moves: bool = True,
+        keep: bool = False,
         before_commit: Callable[[Connection, Acting | None], None] | None = None,
     ) -> None:
         self._url = normal_url(url)
@@ -63,6 +64,9 @@ class Pool:
         self._before_commit = before_commit
         self._size = size
         self._small_moves = small_moves
+        self._keep = keep
+        #: The connection that the main thread keeps between its statements, and its process.
+        self._kept: tuple[Any, int] | None = None
         self._statement_timeout_ms = int(statement_timeout_s * 1000)
         self._connect_timeout_s = connect_timeout_s
         self._engine: Engine | None = None
@@ -123,7 +127,7 @@ class Pool:
         thrown away.
         """
         with guarded():
-            connection = self.engine.raw_connection()
+            connection, kept = self._lend()
         try:
             with (
                 guarded(),
@@ -133,9 +137,35 @@ class Pool:
                 yield cursor
         except StoreUnavailable:
             connection.invalidate()
+            self._kept = None if kept else self._kept
+            kept = False
             raise
         finally:
-            connection.close()
+            if kept:
+                _note_use(None, connection)
+            else:
+                connection.close()
+
+    def _lend(self) -> tuple[Any, bool]:
+        """Return a connection, and whether it is the one that is kept.
+
+        A worker's child says one statement after another: to give its connection back and take it
+        out again each time costs it more than the server's answer to a small one.
+        """
+        engine = self.engine
+        if not self._keep or threading.current_thread() is not threading.main_thread():
+            return engine.raw_connection(), False
+        if self._kept is not None and self._kept[1] == os.getpid():
+            connection = self._kept[0]
+            try:
+                _check(connection.driver_connection, connection, None)
+            except DisconnectionError:
+                connection.invalidate()
+                connection.close()
+            else:
+                return connection, True
+        self._kept = engine.raw_connection(), os.getpid()
+        return self._kept[0], True
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -177,6 +207,9 @@ class Pool:
 
     def close(self) -> None:
         """Close every connection of this process."""
+        if self._kept is not None and self._kept[1] == os.getpid():
+            self._kept[0].close()
+        self._kept = None
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
         self._engine = None

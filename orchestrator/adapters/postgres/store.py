@@ -40,6 +40,7 @@ class PostgresStore:
         connect_timeout_s: int = 5,
         role: Role | str = Role.ENGINE,
         small_moves: bool = True,
+        keep: bool = False,
     ) -> None:
         self._url = normal_url(url)
         self._connect_timeout_s = connect_timeout_s
@@ -50,6 +51,7 @@ class PostgresStore:
             connect_timeout_s=connect_timeout_s,
             role=role,
             small_moves=small_moves,
+            keep=keep,
             before_commit=record,
         )
         self.moves = PostgresMoves(self.pool)
