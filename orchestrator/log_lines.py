@@ -16,6 +16,10 @@ from orchestrator.models.event import rfc3339
 FIELDS = ("tenant", "workflow", "version", "run_id", "node_id", "request_id", "worker")
 
 
+#: A line a request, and two a message: what happens is in the record, and in Flower.
+_TALKATIVE = ("gunicorn.access", "celery.worker.strategy", "celery.app.trace")
+
+
 class JsonLine(logging.Formatter):
     """One JSON object a line, so that no value can start a second one."""
 
@@ -55,5 +59,5 @@ def config(level: str) -> dict[str, Any]:
             }
         },
         "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {"gunicorn.error": quiet, "gunicorn.access": {**quiet, "level": "WARNING"}},
+        "loggers": {"gunicorn.error": quiet, **{name: {"level": "WARNING"} for name in _TALKATIVE}},
     }

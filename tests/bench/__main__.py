@@ -1,4 +1,5 @@
-"""`make bench`: this engine beside raw Celery, measured in turns. Prints a table; writes a page."""
+"""`make bench`: this engine beside raw Celery, measured in turns. Prints a table, and writes
+docs/performance.md; a look (`--quick`) or a part (`--only`) writes it only where told to."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, within 90 s")
     parser.add_argument("--only", default="", metavar="W1,W2", help=", ".join(names))
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="docs/performance.md")
+    parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="write this page, instead of docs/performance.md"
+    )
     parser.add_argument(
         "--render", action="store_true", help="measure nothing: write the page's figures anew"
     )
@@ -37,9 +40,10 @@ def main() -> None:
         parser.error(f"no such measurement: {error.args[0]}")
     results = measured([m.name for m in wanted], quick=given.quick)
     show(results.rows)
-    if given.write:
-        write(given.write, results, names)
-        print(f"wrote {given.write}")
+    page = given.write or (None if given.quick or given.only else PAGE)
+    if page:
+        write(page, results, names)
+        print(f"wrote {page}")
 
 
 def measured(names: list[str], *, quick: bool) -> Results:

@@ -11,6 +11,7 @@ from contextlib import suppress
 import psutil
 
 from tests.bench import memory
+from tests.bench.client import Client
 from tests.bench.figures import Row, Spread, at_most, single
 from tests.bench.installation import Installation
 from tests.bench.processes import Processes
@@ -25,7 +26,9 @@ _SETTLE_S = 3.0
 
 def idle(engine: Installation, raw: RawCelery, seconds: float) -> list[Row]:
     """Measure both at rest, at the same time; the engine with a process for sockets as well."""
-    engine.sockets()
+    with Client(engine.sockets(), "") as stream:
+        # Its address is known before its application is there.
+        stream.send("GET", "/healthz")
     pause = threading.Event()
     pause.wait(_SETTLE_S)
     sides = (engine.processes, raw.processes)

@@ -66,7 +66,6 @@ class Installation:
             "ZQ_WEB__PORT": 0,
             "ZQ_WORKER__SLOTS": self.slots,
             "ZQ_WORKER__MODULES": "tests.bench.functions",
-            "ZQ_LOG_LEVEL": "WARNING",
         }
         # Requests are counted as always; the counts are only higher than a benchmark's.
         limits = ("READS", "WRITES", "STARTS", "SOCKETS")

@@ -27,8 +27,8 @@ _ABOUT = """\
 # Performance
 
 Nothing on this page decides whether a test passes: targets are reported, not asserted. `make bench`
-measures and prints; `make bench ARGS='--write docs/performance.md'` also writes this page.
-`ARGS=--quick` is for a look (under 90 s), `ARGS='--only W1,W3'` for a part, and
+measures, prints, and writes this page. `ARGS=--quick` is for a look (under 90 s), `ARGS='--only
+W1,W3'` for a part; with `--write docs/performance.md` they write their rows here too, and
 `python -m tests.bench.profile` shows where the time of a hop and of a fan-out goes.
 
 This engine and raw Celery run on the same machine, with the same versions, the same Redis server

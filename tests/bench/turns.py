@@ -35,7 +35,8 @@ class Sizes:
     layers: int = 100
     layer_width: int = 100
     large_repeats: int = 5
-    idle_s: float = 30.0
+    #: Longer than the scheduler rests.
+    idle_s: float = 70.0
     calls_outside: int = 1000
     watchers: int = 200
     watched_hops: int = 60
