@@ -29,8 +29,11 @@ def started(run_id: UUID, *, new: bool, wait_s: int, run: Run | None = None) -> 
     web = shared()
     if new:
         web.run_started()
-    if run is None or wait_s:
+    if run is None:
         run = web.core.engine.run(tenant_id(), run_id)
+    elif wait_s:
+        with suppress(StoreUnavailable):
+            run = web.core.engine.run(tenant_id(), run_id)
     if wait_s and not run.state.ended and web.waiters.acquire(blocking=False):
         try:
             run = wait_for_end(web, run, wait_s)

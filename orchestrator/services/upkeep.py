@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from orchestrator.errors import ServiceUnavailable, StoreUnavailable
+from orchestrator.errors import ServiceUnavailable, StoreUnavailable, ZQError
 from orchestrator.models.ids import time_of
 from orchestrator.models.run import RunState
 from orchestrator.models.task import Failure, TaskError
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 _BATCH = 500
 _TIDY_EVERY = timedelta(hours=1)
+_TIDY_AGAIN = timedelta(minutes=5)
 _KEYS_OLDER_S = 24 * 3600.0
 
 
@@ -125,7 +126,6 @@ class Upkeep:
 
     def round(self) -> Round:
         """Do everything that is due, once; return what was done."""
-        self._tidy()
         expired = self._store.fleet.expire(self._worker.lease_s)
         done = Round(
             expired_workers=expired,
@@ -138,14 +138,24 @@ class Upkeep:
         )
         if not done.idle:
             log.debug("upkeep: %s", done)
+        # Last: no run waits for it, nor for what keeps it from being done.
+        self._tidy()
         return done
 
     def _tidy(self) -> None:
         now = self._clock.now()
-        if self._untidy():
-            self._store.fleet.tidy(now, _KEYS_OLDER_S)
+        if not self._untidy():
+            return
+        self._tidied = now
+        try:
             self._prune(now)
-            self._tidied = now
+            self._store.fleet.tidy(now, _KEYS_OLDER_S)
+        except ZQError as error:
+            log.warning("the record could not be tidied: %s", error)
+            self._tidied = now - _TIDY_EVERY + _TIDY_AGAIN
+        except Exception:
+            log.exception("the record could not be tidied")
+            self._tidied = now - _TIDY_EVERY + _TIDY_AGAIN
 
     def _prune(self, now: datetime) -> None:
         busy = self._pruning is not None and self._pruning.is_alive()

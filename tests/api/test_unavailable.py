@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.redis_channel import RedisChannel
+from orchestrator.errors import StoreUnavailable
 from tests.api.conftest import ONE, Api, build_core, refused
 from web.app import create_app
 
@@ -61,6 +62,22 @@ def test_postgres_away_leaves_what_needs_no_record(postgres_away: Api) -> None:
     assert postgres_away.post("/workflows/validate", ONE).json["valid"] is True
     refused(postgres_away.client.get("/api/v1/runs"), 401)
     refused(postgres_away.post("/workflows", {**ONE, "nodes": 1}), 422)
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["execute", "a workflow's"])
+def test_a_run_that_was_stored_is_answered_though_it_cannot_be_read(
+    api: Api, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailable
+
+    path = f"/workflows/{api.workflow(ONE)}/runs" if saved else "/workflows/execute"
+    with monkeypatch.context() as patch:
+        patch.setattr(api.core.store.reads, "run", away)
+        answer = api.post(f"{path}?wait=30", {} if saved else {"definition": ONE})
+    assert answer.status_code == 202
+    assert answer.json["state"] == "queued"
+    assert api.get(f"/runs/{answer.json['id']}").json["state"] == "queued"
 
 
 def test_redis_away_fails_no_request(redis_away: Api) -> None:

@@ -17,6 +17,9 @@ from orchestrator.adapters.postgres.partitions import PARTITIONED
 from orchestrator.adapters.postgres.pool import normal_url
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.postgres.tables_access import metadata
+from orchestrator.models.ids import lowest_uuid7
+from tests.contract.player import Player
+from tests.factories import chain, new_run, store_workflow
 
 EmptyDatabase = Callable[[], str]
 
@@ -103,3 +106,46 @@ def test_coming_months_get_their_partitions_before_they_begin(
     names = {row[0] for row in _catalogue(url)}
     for table in PARTITIONED:
         assert {f"{table}_2031_12", f"{table}_2032_01", f"{table}_2032_02"} <= names
+
+
+def test_runs_that_came_before_their_month_move_into_it(empty_database: EmptyDatabase) -> None:
+    url = empty_database()
+    migrate(url)
+    store = PostgresStore(url)
+    early = [lowest_uuid7(datetime(2031, month, 5, tzinfo=UTC)) for month in (1, 2, 7)]
+    workflow = store_workflow(store, chain(2))
+    for run_id in early:
+        with store.begin() as work:
+            work.start(new_run(workflow, id=run_id))
+    player = Player(store, chain(2))
+    player.run_id = early[1]
+    player.claim("n0")
+    store.fleet.tidy(datetime(2031, 1, 20, tzinfo=UTC), 3600)
+    player.end("n0")
+    player.do("n1")
+    assert player.run().state == "succeeded"
+    assert store.reads.run(workflow.tenant_id, early[0]) is not None
+    connection = psycopg2.connect(url.replace("postgresql+psycopg2", "postgresql"))
+    with connection.cursor() as cursor:
+        for table, key in PARTITIONED.items():
+            cursor.execute(f"SELECT DISTINCT {key}::text FROM {table}_default")
+            assert cursor.fetchall() in ([(str(early[2]),)], []), table
+            cursor.execute(f"SELECT count(*) FROM {table}_2031_02")
+            assert (cursor.fetchone()[0] > 0) == (table != "attempts"), table
+    connection.close()
+    before = _catalogue(url)
+    store.fleet.tidy(datetime(2031, 1, 20, tzinfo=UTC), 3600)
+    assert _catalogue(url) == before
+    store.close()
+
+
+def test_migrating_again_makes_the_months_that_are_missing(empty_database: EmptyDatabase) -> None:
+    url = empty_database()
+    migrate(url)
+    before = _catalogue(url)
+    engine = create_engine(normal_url(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        for table in PARTITIONED:
+            connection.execute(text(f"DROP TABLE {table}_{datetime.now(UTC):%Y_%m}"))
+    assert migrate(url) == (head(), head())
+    assert _catalogue(url) == before

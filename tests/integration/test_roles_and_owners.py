@@ -68,6 +68,11 @@ class Server:
     def keeps_apart(self) -> bool:
         return bool(self.version >= KEEPS_APART)
 
+    @property
+    def taking(self) -> str:
+        """How a user is let take a role and nothing more."""
+        return " WITH INHERIT FALSE, SET TRUE" if self.keeps_apart else ""
+
 
 @pytest.fixture(scope="module", params=["wheels", "system"])
 def server(
@@ -125,7 +130,12 @@ def test_the_owner_of_the_tables_is_held_by_the_policies(server: Server, owned: 
 def test_new_partitions_are_the_owner_s_and_work(server: Server, owned: list[str]) -> None:
     engine = PostgresStore(owned[1])
     later = datetime(2031, 12, 30, tzinfo=UTC)
+    workflow = store_workflow(engine, chain(1))
+    early = lowest_uuid7(datetime(2032, 1, 3, tzinfo=UTC))
+    with engine.begin() as work:
+        work.start(new_run(workflow, id=early))
     engine.fleet.tidy(later, 3600)
+    assert engine.reads.run(workflow.tenant_id, early) is not None, "it moved over"
     found = server.run(
         "SELECT relname, relowner::regrole::text FROM pg_class WHERE relname LIKE '%2032_01'"
         " AND relkind = 'r' ORDER BY 1",
@@ -134,7 +144,6 @@ def test_new_partitions_are_the_owner_s_and_work(server: Server, owned: list[str
     assert found == [
         (f"{t}_2032_01", "keeper") for t in ("attempts", "events", "run_counters", "runs", "tasks")
     ]
-    workflow = store_workflow(engine, chain(1))
     run_id = lowest_uuid7(datetime(2032, 1, 15, tzinfo=UTC))
     with engine.begin() as work:
         work.start(replace(new_run(workflow), id=run_id))
@@ -144,6 +153,19 @@ def test_new_partitions_are_the_owner_s_and_work(server: Server, owned: list[str
         cursor.execute("SELECT current_user, session_user")
         assert cursor.fetchone() == ("zq_engine", "keeper")
     engine.close()
+
+
+def test_who_does_not_own_the_tables_is_told_who_makes_their_months(
+    server: Server, owned: list[str]
+) -> None:
+    server.user("lodger", *([] if server.keeps_apart else ["NOINHERIT"]))
+    server.run(f"GRANT zq_engine TO lodger{server.taking}")
+    url = make_url(owned[2]).set(username="lodger").render_as_string(hide_password=False)
+    lodger = PostgresStore(url)
+    lodger.fleet.tidy(datetime.now(UTC), 3600)
+    with pytest.raises(SettingsError, match="zq migrate"):
+        lodger.fleet.tidy(datetime(2033, 1, 1, tzinfo=UTC), 3600)
+    lodger.close()
 
 
 def test_who_may_not_make_roles_is_told_what_to_do(server: Server, owned: list[str]) -> None:
@@ -176,8 +198,7 @@ def test_a_schema_that_is_not_there_yet_is_unavailable(server: Server) -> None:
 
 def test_a_login_of_the_api_cannot_become_the_engine(server: Server, owned: list[str]) -> None:
     server.user("zq_web", *([] if server.keeps_apart else ["NOINHERIT"]))
-    how = " WITH INHERIT FALSE, SET TRUE" if server.keeps_apart else ""
-    server.run(f"GRANT zq_api, zq_access TO zq_web{how}")
+    server.run(f"GRANT zq_api, zq_access TO zq_web{server.taking}")
     url = make_url(owned[2]).set(username="zq_web").render_as_string(hide_password=False)
     engine = PostgresStore(owned[2])
     workflow = store_workflow(engine, chain(1))

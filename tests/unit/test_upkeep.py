@@ -70,6 +70,28 @@ def test_a_run_that_cannot_be_ended_keeps_no_other_waiting(
     assert bad.run().state == "running"
 
 
+def test_what_cannot_be_tidied_keeps_no_run_waiting_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    player = Player(rig.store, chain(1))
+    player.do("n0", "retrying", delay_s=5, error={"code": "x", "message": "y"})
+    tried: list[object] = []
+
+    def tidy(now: object, _older_s: float) -> None:
+        tried.append(now)
+        raise RuntimeError("a partition cannot be made")
+
+    monkeypatch.setattr(rig.store.fleet, "tidy", tidy)
+    rig.clock.advance(6)
+    assert rig.upkeep.round().due == 1
+    rig.upkeep.round()
+    assert len(tried) == 1, "not in every round"
+    rig.clock.advance(400)
+    rig.upkeep.round()
+    assert len(tried) == 2
+
+
 def test_a_stop_is_heard_at_once() -> None:
     rig = Rig()
     stop = StopSignal()

@@ -9,14 +9,11 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from orchestrator.adapters.postgres.partitions import month_statements
+from orchestrator.adapters.postgres.partitions import make_months
 from orchestrator.adapters.postgres.sql import statements
 from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.task import Claim
 from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
-
-#: Advisory lock of `tidy`: one scheduler at a time makes partitions.
-_TIDY_LOCK = 0x5A51_0002
 
 
 class Cursors(Protocol):
@@ -137,19 +134,10 @@ class PostgresFleet:
 
     def tidy(self, now: datetime, keys_older_s: float) -> None:
         """See the port."""
-        with self._pool.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", (_TIDY_LOCK,))
-            if not cursor.fetchone()[0]:
-                return
-            try:
-                for statement in month_statements(now):
-                    # Only the owner of a table makes partitions of it; one transaction, then
-                    # the process is in its own role again.
-                    cursor.execute(f"SET LOCAL ROLE NONE; {statement}")
-            finally:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", (_TIDY_LOCK,))
         self._count("drop_keys", older_s=keys_older_s)
         self._count("drop_workers")
+        with self._pool.cursor() as cursor:
+            make_months(cursor, now)
 
 
 def _held(rows: Iterable[tuple[Any, ...]]) -> tuple[Held, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -13,6 +15,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from orchestrator.adapters.postgres.partitions import make_months
 from orchestrator.adapters.postgres.pool import normal_url
 from orchestrator.errors import StoreUnavailable
 
@@ -34,7 +37,8 @@ def head() -> str:
 
 
 def migrate(url: str, *, wait_s: float = 30.0) -> tuple[str | None, str]:
-    """Run every missing revision; return (revision before, revision after).
+    """Run every missing revision, and make the coming months' partitions; return (revision before,
+    revision after).
 
     Waits up to `wait_s` for a server that is still starting; StoreUnavailable after that.
     """
@@ -64,8 +68,20 @@ def _under_lock(connection: Connection) -> tuple[str | None, str]:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
+        _make_months(connection)
         return before, head()
     finally:
         connection.rollback()
         connection.execute(text("SELECT pg_advisory_unlock(:k)"), {"k": _LOCK})
         connection.commit()
+
+
+def _make_months(connection: Connection) -> None:
+    connection.rollback()
+    driver: Any = connection.connection.driver_connection
+    driver.autocommit = True
+    try:
+        with driver.cursor() as cursor:
+            make_months(cursor, datetime.now(UTC))
+    finally:
+        driver.autocommit = False
