@@ -114,14 +114,23 @@ def test_a_wiped_redis_delays_a_run_and_loses_nothing(live: Live) -> None:
     assert live.ended(run_id).state is RunState.SUCCEEDED
 
 
+def _gate(url: str) -> Gate:
+    server = urlsplit(url)
+    return Gate(server.hostname or "", server.port or 0)
+
+
+def _through(gate: Gate, url: str) -> str:
+    server = urlsplit(url)
+    netloc = server.netloc.replace(f":{server.port}", f":{gate.port}")
+    return server._replace(netloc=netloc).geturl()
+
+
 def test_redis_away_for_longer_than_leases_last_costs_no_attempt(live: Live) -> None:
     """One worker's Redis refuses, the other's says nothing more: neither worker is given up."""
-    server = urlsplit(live.settings.redis.url)
-    at = server.hostname or "", server.port or 6379
-    with Gate(*at) as gone, Gate(*at) as silent:
+    url = live.settings.redis.url
+    with _gate(url) as gone, _gate(url) as silent:
         for gate in (gone, silent):
-            netloc = server.netloc.replace(str(at[1]), str(gate.port))
-            live.environment["ZQ_REDIS__URL"] = server._replace(netloc=netloc).geturl()
+            live.environment["ZQ_REDIS__URL"] = _through(gate, url)
             live.worker()
         before = {worker["id"] for worker in live.alive()}
         # A worker has two slots, so four tasks that hold are on both.
@@ -146,6 +155,28 @@ def test_redis_away_for_longer_than_leases_last_costs_no_attempt(live: Live) -> 
             what="both workers to be back at Redis",
         )
         app.close()
+
+
+def test_a_worker_whose_postgres_says_nothing_more_stops_before_another_takes_its_work(
+    live: Live,
+) -> None:
+    url = live.settings.database.url
+    with _gate(url) as gate:
+        live.environment["ZQ_DATABASE__URL"] = _through(gate, url)
+        cut_off = live.worker()
+        run_id = live.start([live.holding()])
+        ((_, pid),) = wait_for(lambda: live.traces("hold"), what="the handler to start")
+        child = psutil.Process(pid)
+        live.environment["ZQ_DATABASE__URL"] = url
+        live.worker()
+        # Whatever is sent is taken, so that no timeout of TCP helps.
+        gate.freeze()
+        wait_for(lambda: len(live.traces("hold")) == 2, timeout_s=30, what="a second attempt")
+        assert not _lives(child)
+        cut_off.send_signal(signal.SIGTERM)
+        cut_off.wait(timeout=15)
+        live.let_go()
+        assert live.ended(run_id).state is RunState.SUCCEEDED
 
 
 def test_messages_that_vanish_are_announced_again(live: Live) -> None:
