@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+
+
+class Fresh:
+    """Tells whether something has happened lately."""
+
+    def __init__(self, within_s: float) -> None:
+        self._within_s = within_s
+        self._touched_at: float | None = None
+
+    def touch(self) -> None:
+        """It happens now."""
+        self._touched_at = time.monotonic()
+
+    def is_fresh(self) -> bool:
+        """Whether it happened within the time; False before the first time."""
+        at = self._touched_at
+        return at is not None and time.monotonic() - at < self._within_s
 
 
 def serve(host: str, port: int, alive: Callable[[], bool]) -> int:

@@ -15,6 +15,7 @@ import time
 from types import FrameType
 
 from orchestrator import health_page, log_lines, settings, start_check
+from orchestrator.arenas import few_arenas
 from orchestrator.errors import SettingsError
 from orchestrator.fleet_core import FleetCore
 from orchestrator.settings import Settings
@@ -67,6 +68,7 @@ class Supervisor:
 
     def _once(self) -> None:
         environment = dict(os.environ)
+        few_arenas(environment)
         me = fresh(environment)
         reading, writing = os.pipe()
         environment[PULSE_FD] = str(writing)

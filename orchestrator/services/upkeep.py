@@ -79,12 +79,15 @@ class Upkeep:
         self._pruning: threading.Thread | None = None
 
     def run_forever(self, stop: StopSignal, *, alive: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop` is set; with Postgres away, try again every second."""
+        """Work until `stop` is set; with Postgres away, try again every second.
+
+        `alive` is told of each round that came to its end, and of each second of sleep after it.
+        """
         while not stop.is_set():
-            alive()
             try:
                 self.round()
-                self._sleep(stop)
+                alive()
+                self._sleep(stop, alive)
             except StoreUnavailable as error:
                 log.warning("upkeep waits for Postgres: %s", error)
                 stop.wait(1.0)
@@ -93,7 +96,7 @@ class Upkeep:
                 log.exception("a round of upkeep failed")
                 stop.wait(1.0)
 
-    def _sleep(self, stop: StopSignal) -> None:
+    def _sleep(self, stop: StopSignal, alive: Callable[[], None]) -> None:
         due_s = self._store.fleet.next_due_s()
         if due_s is None:
             longest = self._settings.rest_s
@@ -106,6 +109,7 @@ class Upkeep:
             if self._store.listen(slice_s):
                 return
             slept += slice_s
+            alive()
 
     def round(self) -> Round:
         """Do everything that is due, once; return what was done."""
