@@ -26,10 +26,14 @@ class FleetCore:
 
             settings = resolve(settings)
         self.settings = settings
+        #: Seconds a beat may take: two that fail, one after the other, are within a lease.
+        worker = settings.worker
+        self.answer_s = max(1.0, (worker.lease_s - worker.beat_s - 1.0) / 2)
         self._line = Line(
             settings.database.url,
-            statement_timeout_s=settings.database.statement_timeout_s,
+            statement_timeout_s=min(settings.database.statement_timeout_s, worker.lease_s),
             connect_timeout_s=settings.database.connect_timeout_s,
+            answer_s=self.answer_s,
         )
         self.fleet: Fleet = PostgresFleet(self._line)
         self._core: Core | None = None
@@ -41,6 +45,10 @@ class FleetCore:
 
             self._core = build(self.settings, pool_size=2)
         return self._core.upkeep.conclude(held)
+
+    def cut(self) -> None:
+        """Let whoever waits for an answer to a beat wait no longer. From any thread."""
+        self._line.cut()
 
     def close(self) -> None:
         """Give the connections back."""

@@ -173,6 +173,7 @@ class Upkeep:
     every_s: float = knob(1.0, "seconds between rounds while a run is live", low=0.05)
     rest_s: float = knob(60.0, "longest sleep while nothing is live, seconds", low=1)
     unclaimed_s: float = knob(6.0, "seconds until an unclaimed attempt is announced again", low=0.2)
+    health_port: int = knob(0, "port of the scheduler's health page; 0: none", low=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

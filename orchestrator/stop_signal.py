@@ -21,6 +21,12 @@ class StopSignal:
         self._set = False
         self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
+    def __del__(self) -> None:
+        """Give its pipe back."""
+        for end in (self._reading, self._writing):
+            with contextlib.suppress(OSError):
+                os.close(end)
+
     def set(self) -> None:
         """Ask for the stop: from any thread, or from a signal handler."""
         self._set = True

@@ -12,6 +12,7 @@ from flask import current_app, g, request
 
 from orchestrator.bootstrap import Core
 from orchestrator.models.access import Principal
+from orchestrator.stop_signal import StopSignal
 
 _KEY = "zq"
 
@@ -30,7 +31,7 @@ class Shared:
     #: Told +1 and -1 as watchers come and go.
     watching: Callable[[int], None]
     #: Set when the process is asked to stop: sockets and waiting requests end early.
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: StopSignal = field(default_factory=StopSignal)
 
 
 def keep(extensions: dict[str, object], shared: Shared) -> None:

@@ -1,12 +1,13 @@
-"""What Linux tells and does for processes: parent-death signals, and lists of children."""
+"""What Linux tells and does for processes: parent-death signals, and lists of children.
+
+psutil answers where Linux does not; an idle supervisor never imports it.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 from pathlib import Path
-
-import psutil
 
 _PR_SET_PDEATHSIG = 1
 
@@ -28,8 +29,20 @@ def children_of(pid: int) -> set[int]:
         for thread in Path(f"/proc/{pid}/task").iterdir():
             found.update(map(int, (thread / "children").read_text().split()))
     except OSError:
+        import psutil
+
         try:
             return {child.pid for child in psutil.Process(pid).children()}
         except psutil.NoSuchProcess:
             return set()
     return found
+
+
+def lives(pid: int) -> bool:
+    """Return whether a process is there and has not ended."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -30,12 +30,16 @@ _HARMLESS = frozenset({"enable_events", "heartbeat"})
 
 
 class Pulse(bootsteps.StartStopStep):
-    """Writes a byte each second from the main loop, so that a silent loop is noticed outside."""
+    """Writes a byte each second from the main loop, so that a silent loop is noticed outside.
+
+    `broker_wait` writes it while the loop stands still because the broker is away.
+    """
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
     def __init__(self, worker: Any, **_: Any) -> None:
         self._fd = -1
+        worker.zq_pulse = self
 
     def start(self, worker: Any) -> None:
         """Hand over the worker's card, then pulse."""
@@ -56,8 +60,8 @@ class Pulse(bootsteps.StartStopStep):
             self._start_watch()
         os.set_blocking(self._fd, False)
         signals.worker_shutting_down.connect(self._close, weak=False)
-        worker.timer.call_repeatedly(_PULSE_EVERY_S, self._pulse)
-        self._pulse()
+        worker.timer.call_repeatedly(_PULSE_EVERY_S, self.show)
+        self.show()
 
     def _start_watch(self) -> None:
         reading, self._fd = os.pipe()
@@ -67,11 +71,13 @@ class Pulse(bootsteps.StartStopStep):
         )
         os.close(reading)
 
-    def _pulse(self) -> None:
-        if self._fd < 0:
+    def show(self) -> None:
+        """Pulse once, from any thread; nothing once the worker is closing."""
+        fd = self._fd
+        if fd < 0:
             return
         try:
-            os.write(self._fd, ALIVE)
+            os.write(fd, ALIVE)
         except BlockingIOError:
             pass
         except OSError:
@@ -102,11 +108,13 @@ def _open_more_files(slots: int) -> None:
 
 
 def register(app: Celery) -> None:
-    """Add the pulse to workers of this application, and leave of remote control what looks only.
+    """Add the pulse to workers of this application, while they wait for the broker too, and leave
+    of remote control what looks only.
 
     Whoever can write to Redis could otherwise stop a worker, shrink its pool or feed it a queue.
     """
     app.steps["worker"].add(Pulse)
+    app.conf.worker_consumer = "workers.broker_wait:PatientConsumer"
     for name, command in list(Panel.meta.items()):
         if command.type != "inspect" and name not in _HARMLESS:
             Panel.data.pop(name, None)

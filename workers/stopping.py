@@ -1,8 +1,4 @@
-"""How a running handler is asked to stop: its own alarm at the deadline, or a note on the desk.
-
-A signal carries no words, so the supervisor leaves a note that names the attempt, then signals; a
-child that has moved on to another attempt finds that the note is not for it.
-"""
+"""How a running handler is asked to stop: its own alarm at the deadline, or a note on the desk."""
 
 from __future__ import annotations
 
@@ -16,28 +12,10 @@ from uuid import UUID
 
 from orchestrator.models.task import Claim
 from workers.handlers import StopRequested
+from workers.notes import STOP_SIGNAL, note
 
-STOP_SIGNAL = signal.SIGUSR2
 #: A handler may swallow the first exception; the alarm rings again each second until it is out.
 _AGAIN_S = 1.0
-
-
-def note(desk: Path, pid: int) -> Path:
-    """Return where the note for a child is left."""
-    return desk / f"stop-{pid}"
-
-
-def leave_note(desk: Path, pid: int, claim: Claim, reason: str, *, alone: bool = True) -> None:
-    """Name the attempt that must stop, and why; the caller then sends STOP_SIGNAL.
-
-    Not `alone`: the process works on others too, and looks for a note of each.
-    """
-    path = note(desk, pid)
-    if not alone:
-        path = path.with_name(f"{path.name}-{claim.claim_id}-{claim.task_no}")
-    draft = path.with_suffix(".new")
-    draft.write_text(f"{claim.claim_id} {claim.task_no} {claim.attempt} {reason}")
-    draft.replace(path)
 
 
 class StopSwitch:

@@ -11,17 +11,16 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 
-from orchestrator import log_lines, settings, start_check
+from orchestrator import health_page, log_lines, settings, start_check
+from orchestrator.arenas import few_arenas
 from orchestrator.errors import SettingsError
 from orchestrator.fleet_core import FleetCore
 from orchestrator.settings import Settings
 from orchestrator.stop_signal import StopSignal
-from workers.identity import PULSE_FD, fresh
+from workers.identity import PULSE_FD, Identity, fresh
 from workers.linux import die_with_parent
 from workers.watch import Watch
 
@@ -49,11 +48,16 @@ class Supervisor:
         """Return when a SIGTERM or SIGINT has ended the worker."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
-        self._serve_health()
+        worker = self._settings.worker
+        health_page.serve(self._settings.web.host, worker.health_port, self._alive)
         pause_s = 1.0
         while not self._stop.is_set():
             began = time.monotonic()
-            self._once()
+            try:
+                self._once()
+            except Exception:
+                # Whatever it is: without its supervisor there would be no worker at all.
+                log.exception("the worker could not be watched over")
             if self._stop.is_set():
                 break
             pause_s = 1.0 if time.monotonic() - began > _HEALTHY_S else pause_s
@@ -64,6 +68,7 @@ class Supervisor:
 
     def _once(self) -> None:
         environment = dict(os.environ)
+        few_arenas(environment)
         me = fresh(environment)
         reading, writing = os.pipe()
         environment[PULSE_FD] = str(writing)
@@ -77,24 +82,31 @@ class Supervisor:
         # Celery's heartbeats are for Flower alone: leases hang on our own beats.
         shown = self._settings.broker.flower_events
         command += ["--heartbeat-interval", "10"] if shown else ["--without-heartbeat"]
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            pass_fds=(writing,),
-            # A group of its own: Ctrl-C reaches us first, and we end it in order.
-            start_new_session=True,
-            preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509
-        )
-        os.close(writing)
-        if self._stop.is_set():
-            # The signal came before there was a process to pass it on to.
-            self._process.terminate()
         try:
-            self._watch = Watch(self._core, me, self._process.pid, reading)
-            self._watch.run()
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    pass_fds=(writing,),
+                    # A group of its own: Ctrl-C reaches us first, and we end it in order.
+                    start_new_session=True,
+                    preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+                )
+            finally:
+                os.close(writing)
+            self._watch_over(me, self._process, reading)
         finally:
             os.close(reading)
-            self._end(self._process)
+
+    def _watch_over(self, me: Identity, process: subprocess.Popen[bytes], reading: int) -> None:
+        if self._stop.is_set():
+            # The signal came before there was a process to pass it on to.
+            process.terminate()
+        try:
+            self._watch = Watch(self._core, me, process.pid, reading)
+            self._watch.run()
+        finally:
+            self._end(process)
 
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stop.set()
@@ -118,34 +130,10 @@ class Supervisor:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _serve_health(self) -> None:
-        if self._settings.worker.health_port == 0:
-            return
-        address = (self._settings.web.host, self._settings.worker.health_port)
-        server = ThreadingHTTPServer(address, self._page())
-        threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
-
-    def _page(self) -> type[BaseHTTPRequestHandler]:
-        supervisor = self
-
-        class Page(BaseHTTPRequestHandler):
-            """200 while the last beat is younger than the lease, else 503."""
-
-            def do_GET(self) -> None:
-                beaten_at = supervisor._watch and supervisor._watch.beaten_at
-                age_s = time.monotonic() - beaten_at if beaten_at else float("inf")
-                alive = age_s < supervisor._settings.worker.lease_s
-                body = f'{{"alive": {str(alive).lower()}}}'.encode()
-                self.send_response(200 if alive else 503)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Health checks are not worth a log line."""
-
-        return Page
+    def _alive(self) -> bool:
+        """Whether the last beat is younger than the lease."""
+        beaten_at = self._watch and self._watch.beaten_at
+        return bool(beaten_at and time.monotonic() - beaten_at < self._settings.worker.lease_s)
 
 
 def main() -> None:

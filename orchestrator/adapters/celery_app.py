@@ -19,6 +19,7 @@ from orchestrator.settings import Settings
 #: Seconds a chord's keys live: above the longest run worth counting. When they are gone the run
 #: still ends, by its last settle.
 _CHORD_TTL_S = 7 * 86_400
+_LONGEST_READ_S = 2.0
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -26,7 +27,8 @@ def make_celery(settings: Settings) -> Celery:
     broker = settings.broker.url or settings.redis.url
     app = Celery("zq", broker=broker, backend=settings.redis.url, set_as_current=False)
     timeouts = {
-        "socket_timeout": 10,
+        # A worker's main loop may stand still for as long, and must not be taken for hung.
+        "socket_timeout": min(settings.redis.timeout_s, _LONGEST_READ_S),
         "socket_connect_timeout": settings.redis.timeout_s,
         "socket_keepalive": True,
         "health_check_interval": 5,

@@ -21,6 +21,7 @@ import psutil
 from orchestrator.adapters.embedded import EmbeddedServices, running
 from orchestrator.adapters.embedded.files import private_folder
 from orchestrator.adapters.embedded.process import free_port
+from orchestrator.arenas import few_arenas
 from orchestrator.cli.children import Child, Report, stop_all
 from orchestrator.cli.connection import web_url
 from orchestrator.cli.home import admin_key, announce, only_one, secret_key
@@ -228,6 +229,7 @@ def environment(settings: Settings, key: str) -> dict[str, str]:
         "ZQ_EGRESS__ALLOW": settings.egress.allow,
     }
     env = {k: v for k, v in os.environ.items() if k.removesuffix("_FILE") not in resolved}
+    few_arenas(env)
     return {
         **env,
         **{name: str(value) for name, value in resolved.items()},

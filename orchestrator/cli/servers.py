@@ -10,9 +10,13 @@ from typing import NoReturn
 
 import click
 
+from orchestrator.arenas import few_arenas
 from orchestrator.cli.output import clean, say
 from orchestrator.settings import load
 from orchestrator.stop_signal import StopSignal
+
+#: Seconds since Postgres last answered it until a scheduler's health page says 503.
+SCHEDULER_FRESH_S = 60.0
 
 
 @click.command("up")
@@ -79,16 +83,18 @@ def worker_command(slots: int | None, queues: str | None, pool: str | None) -> N
 @click.command("scheduler")
 def scheduler_command() -> int:
     """Run the scheduler: timers, lost work, runs that must end. Several may run."""
-    from orchestrator import bootstrap, log_lines, start_check
+    from orchestrator import bootstrap, health_page, log_lines, start_check
 
     settings = load()
     start_check.refuse_unsafe(settings)
     stop = StopSignal()
     stop.on((signal.SIGTERM, signal.SIGINT))
     log_lines.set_up(settings.log_level)
+    at_work = health_page.Fresh(SCHEDULER_FRESH_S)
+    health_page.serve(settings.web.host, settings.upkeep.health_port, at_work.is_fresh)
     core = bootstrap.build(settings)
     try:
-        core.upkeep.run_forever(stop)
+        core.upkeep.run_forever(stop, alive=at_work.touch)
     finally:
         core.store.close()
     return 0
@@ -121,6 +127,7 @@ def _become(module: str, *arguments: str) -> NoReturn:
     settings = resolve(given)
     if given.embedded and not given.auth.secret_key:
         os.environ["ZQ_AUTH__SECRET_KEY"] = secret_key(given.home)
+    few_arenas(os.environ)
     os.environ["ZQ_WORKER__MODULES"] = worker_modules(settings)
     os.environ["ZQ_DATABASE__URL"] = settings.database.url
     os.environ["ZQ_REDIS__URL"] = settings.redis.url

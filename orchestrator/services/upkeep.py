@@ -80,11 +80,14 @@ class Upkeep:
         self._pruning: threading.Thread | None = None
 
     def run_forever(self, stop: StopSignal, *, alive: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop` is set; with Postgres away, try again every second."""
+        """Work until `stop` is set; with Postgres away, try again every second.
+
+        `alive` is told of each round that came to its end, and of each second of sleep after it.
+        """
         while not stop.is_set():
-            alive()
             try:
                 self.round()
+                alive()
                 self._sleep(stop, alive)
             except StoreUnavailable as error:
                 log.warning("upkeep waits for Postgres: %s", error)
@@ -114,11 +117,11 @@ class Upkeep:
         slept_s = 0.0
         # In slices, so that a stop is not kept waiting by a long sleep.
         while slept_s < longest_s and not stop.is_set():
-            alive()
             slice_s = min(1.0, longest_s - slept_s)
             if self._store.listen(slice_s):
                 return True
             slept_s += slice_s
+            alive()
         return False
 
     def _untidy(self) -> bool:

@@ -18,8 +18,8 @@ TEXT = (ROOT / "compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, Any] = COMPOSE["services"]
 SCHEMA = json.loads((Path(__file__).parent / "data/compose-spec.json").read_text())
-#: It listens on nothing; a dead one is restarted, and several may run.
-WITHOUT_HEALTHCHECK = {"migrate", "scheduler"}
+#: It runs once and ends.
+WITHOUT_HEALTHCHECK = {"migrate"}
 
 
 def problems(compose: object) -> list[str]:
@@ -49,7 +49,7 @@ def test_the_promised_services_are_there() -> None:
     }  # fmt: skip
 
 
-def test_services_that_listen_have_a_healthcheck() -> None:
+def test_services_that_stay_have_a_healthcheck() -> None:
     assert {name for name in SERVICES if "healthcheck" not in SERVICES[name]} == WITHOUT_HEALTHCHECK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import psutil
@@ -14,6 +15,7 @@ from orchestrator import bootstrap
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import RunState
 from orchestrator.ports.store import Release
+from tests.gate import Gate
 from tests.integration.live import Live
 from tests.waiting import wait_for
 
@@ -110,6 +112,71 @@ def test_a_wiped_redis_delays_a_run_and_loses_nothing(live: Live) -> None:
     redis.Redis.from_url(live.settings.redis.url).flushdb()
     live.let_go()
     assert live.ended(run_id).state is RunState.SUCCEEDED
+
+
+def _gate(url: str) -> Gate:
+    server = urlsplit(url)
+    return Gate(server.hostname or "", server.port or 0)
+
+
+def _through(gate: Gate, url: str) -> str:
+    server = urlsplit(url)
+    netloc = server.netloc.replace(f":{server.port}", f":{gate.port}")
+    return server._replace(netloc=netloc).geturl()
+
+
+def test_redis_away_for_longer_than_leases_last_costs_no_attempt(live: Live) -> None:
+    """One worker's Redis refuses, the other's says nothing more: neither worker is given up."""
+    url = live.settings.redis.url
+    with _gate(url) as gone, _gate(url) as silent:
+        for gate in (gone, silent):
+            live.environment["ZQ_REDIS__URL"] = _through(gate, url)
+            live.worker()
+        before = {worker["id"] for worker in live.alive()}
+        # A worker has two slots, so four tasks that hold are on both.
+        retry = {"max_attempts": 1, "on_lost": "fail"}
+        run_id = live.start([live.holding(f"h{i}", retry=retry) for i in range(4)])
+        wait_for(lambda: all(live.traces(f"h{i}") for i in range(4)), what="four handlers")
+        gone.shut()
+        silent.freeze()
+        away_at = time.monotonic()
+        # Silence of 5 s is taken for a hang, and the lease is over 3 s later.
+        wait_for(lambda: time.monotonic() - away_at > 10, timeout_s=15, what="some time to pass")
+        assert {worker["id"] for worker in live.alive()} == before
+        gone.reopen()
+        silent.reopen()
+        live.let_go()
+        assert live.ended(run_id).state is RunState.SUCCEEDED
+        assert [live.traces(f"h{i}")[1:] for i in range(4)] == [[]] * 4
+        app = bootstrap.celery(live.settings)
+        wait_for(
+            lambda: len(app.control.inspect(timeout=1).ping() or {}) == 2,
+            timeout_s=20,
+            what="both workers to be back at Redis",
+        )
+        app.close()
+
+
+def test_a_worker_whose_postgres_says_nothing_more_stops_before_another_takes_its_work(
+    live: Live,
+) -> None:
+    url = live.settings.database.url
+    with _gate(url) as gate:
+        live.environment["ZQ_DATABASE__URL"] = _through(gate, url)
+        cut_off = live.worker()
+        run_id = live.start([live.holding()])
+        ((_, pid),) = wait_for(lambda: live.traces("hold"), what="the handler to start")
+        child = psutil.Process(pid)
+        live.environment["ZQ_DATABASE__URL"] = url
+        live.worker()
+        # Whatever is sent is taken, so that no timeout of TCP helps.
+        gate.freeze()
+        wait_for(lambda: len(live.traces("hold")) == 2, timeout_s=30, what="a second attempt")
+        assert not _lives(child)
+        cut_off.send_signal(signal.SIGTERM)
+        cut_off.wait(timeout=15)
+        live.let_go()
+        assert live.ended(run_id).state is RunState.SUCCEEDED
 
 
 def test_messages_that_vanish_are_announced_again(live: Live) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -131,10 +132,15 @@ def test_postgres_stopped_for_a_while_is_no_reason_to_give_up(live: Live, server
     family = [postmaster, *postmaster.children(recursive=True)]
     for process in family:
         process.send_signal(signal.SIGSTOP)
+    stopped_at, beat_s = time.monotonic(), live.settings.worker.beat_s
     live.let_go()
+    # Longer than two beats; the worker stops itself a second before its lease of 5 s is over.
+    wait_for(lambda: time.monotonic() - stopped_at > 4 * beat_s, what="beats without an answer")
     for process in family:
         process.send_signal(signal.SIGCONT)
     assert live.ended(run_id).state is RunState.SUCCEEDED
+    assert len(live.traces("hold")) == 1
+    assert "given up" not in live.said("worker")
 
 
 def _reachable(live: Live, run_id: object) -> bool:
