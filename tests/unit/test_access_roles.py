@@ -191,3 +191,26 @@ def test_a_deleted_users_grants_go_with_it(rig: Rig) -> None:
     rig.access.grants.put(ADMIN, workflow_id, ada.id, "viewer")
     rig.access.users.delete(ADMIN, ada.id)
     assert rig.access.grants.list(ADMIN, workflow_id) == []
+
+
+def test_only_whoever_has_a_grant_too_touches_its_holder(rig: Rig) -> None:
+    """A grant counts on its own workflow, and a custom role as what it holds."""
+    workflow, other = a_workflow(rig), a_workflow(rig, name="other")
+    rig.access.roles.create(ADMIN, name="keeper", permissions=["users:write", "runs:read"])
+    rig.access.roles.create(ADMIN, name="reader", permissions=["users:write", "runs:read"])
+    keeper, holder = rig.user("keeper"), rig.user(email="holder@example.org")
+    rig.access.grants.put(ADMIN, workflow, keeper.id, "editor")
+    actor = rig.sign_in().principal
+
+    def may(role: str, on: UUID) -> bool:
+        rig.access.grants.put(ADMIN, on, holder.id, role)
+        try:
+            rig.access.users.reset(actor, holder.id)
+        except Forbidden:
+            return False
+        finally:
+            rig.access.grants.delete(ADMIN, on, holder.id)
+        return True
+
+    assert [may("editor", workflow), may("editor", other)] == [True, False]
+    assert [may("owner", workflow), may("reader", other)] == [False, True]

@@ -23,6 +23,7 @@ from orchestrator.services.access.rules import (
     checked_roles,
     custom_of,
     gone,
+    grants_not_above,
     invalid,
     not_above,
 )
@@ -144,11 +145,16 @@ class Keys:
         return key
 
     def _touchable(self, work: AccessWork, actor: Principal, key_id: UUID) -> ApiKey:
-        """Return a key that is not above the actor: nobody gives or takes what they have not."""
+        """Return a key that is not above the actor: nobody gives or takes what they have not.
+
+        Nor does a key's narrowed token take or renew the whole key.
+        """
         key = self._found(work, actor, key_id, lock=True)
-        if key.id != actor.id:
+        if key.id != actor.id or actor.scopes is not None:
             custom = custom_of(work, actor.tenant_id)
             not_above(actor, key.roles, custom, actor.tenant_id, key.scopes)
+            grants = work.standing(actor.tenant_id, key.id).grants
+            grants_not_above(actor, grants, custom, key.scopes)
         return key
 
 

@@ -18,8 +18,6 @@ from uuid import UUID, uuid4
 
 from orchestrator.models.access import (
     ADMIN,
-    GRANTABLE,
-    ROLES,
     Permission,
     Principal,
     PrincipalKind,
@@ -37,7 +35,7 @@ from orchestrator.ports.access import (
     UserState,
 )
 from orchestrator.ports.runtime import Clock
-from orchestrator.services.access.rules import known_permissions
+from orchestrator.services.access.rules import granted, known_permissions
 from orchestrator.services.access.tokens import AccessTokens, refuse
 
 #: Seconds a principal is remembered, and seconds until its marks are looked at again.
@@ -271,10 +269,7 @@ def _of_key(key: ApiKey, standing: Standing) -> _Found:
 
 def _grants(standing: Standing) -> dict[UUID, frozenset[Permission]]:
     custom = custom_roles(standing)
-    return {
-        workflow: (ROLES.get(role) or custom.get(role, frozenset())) & GRANTABLE
-        for workflow, role in standing.grants.items()
-    }
+    return {workflow: granted(role, custom) for workflow, role in standing.grants.items()}
 
 
 def custom_roles(standing: Standing) -> dict[str, frozenset[Permission]]:

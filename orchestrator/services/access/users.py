@@ -21,6 +21,7 @@ from orchestrator.services.access.rules import (
     checked_roles,
     custom_of,
     gone,
+    grants_not_above,
     in_tenant,
     not_above,
 )
@@ -29,8 +30,8 @@ from orchestrator.services.access.signing_in import SigningIn
 
 class Users:
     """Answers for `core.access.users`. Asks itself whether the actor may, beyond the permission of
-    the route: nobody gives, takes or touches what is above them (Forbidden), and a tenant keeps
-    its last owner (LastOwner). Another tenant's user is NotFound.
+    the route: nobody gives, takes or touches what is above them, be it a role or a grant
+    (Forbidden), and a tenant keeps its last owner (LastOwner). Another tenant's user is NotFound.
     """
 
     def __init__(
@@ -167,6 +168,8 @@ class Users:
                 raise gone("user")
             if user.id != actor.id or (wanted, state) != (None, None):
                 not_above(actor, {*user.roles, *(wanted or ())}, custom, actor.tenant_id)
+                grants = work.standing(actor.tenant_id, user.id).grants
+                grants_not_above(actor, grants, custom)
             now = self._clock.now()
             changed = replace(
                 user,
@@ -238,12 +241,14 @@ class Users:
         return len(ended)
 
     def _touchable(self, work: AccessWork, actor: Principal, user_id: UUID) -> User:
-        """Return a user of the actor's tenant who is not above the actor."""
-        user = work.users.get(actor.tenant_id, user_id)
+        """Return a user of the actor's tenant who is not above the actor; held to the end."""
+        user = work.users.get(actor.tenant_id, user_id, lock=True)
         if user is None:
             raise gone("user")
         if user.id != actor.id:
-            not_above(actor, user.roles, custom_of(work, actor.tenant_id), actor.tenant_id)
+            custom = custom_of(work, actor.tenant_id)
+            not_above(actor, user.roles, custom, actor.tenant_id)
+            grants_not_above(actor, work.standing(actor.tenant_id, user.id).grants, custom)
         return user
 
 
