@@ -294,13 +294,16 @@ class OneTimeTokens(Protocol):
     """Invitations and resets."""
 
     def add(self, token: OneTimeToken) -> None:
-        """Store a token; earlier ones of the same user and purpose no longer work."""
+        """Store a token; earlier ones of the same user, for whatever purpose, no longer work."""
 
     def find(self, digest: bytes, at: datetime) -> OneTimeToken | None:
         """Return a token; None when it is unknown, used or expired."""
 
     def take(self, digest: bytes, at: datetime) -> OneTimeToken | None:
         """Use a token up and return it; None as `find`. Of two callers one gets it."""
+
+    def forget(self, user_id: UUID) -> None:
+        """Remove all tokens of a user: none works any more."""
 
 
 class Tenants(Protocol):

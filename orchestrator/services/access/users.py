@@ -117,7 +117,7 @@ class Users:
     def reset(self, actor: Principal, user_id: UUID) -> Invitation:
         """Return a token by which the user may set a password (an invited user's: anew).
 
-        Good for a day; earlier ones are void.
+        Good for a day; earlier ones, an invitation too, are void.
         """
         with self._store.begin() as work:
             user = self._touchable(work, actor, user_id)
@@ -191,7 +191,7 @@ class Users:
         return changed
 
     def set_password(self, actor: Principal, current: str, new: str, *, address: str) -> None:
-        """Change the actor's own password; ends all its sessions, this one too.
+        """Change the actor's own password; ends all its sessions, this one too, and its tokens.
 
         Unauthorized when the current one is wrong; counts as a sign-in does (TooManyAttempts).
         """
@@ -208,6 +208,7 @@ class Users:
             self._reporting.changes("user", user.id)
             work.users.set_password(user.id, known)
             work.users.change(replace(held, valid_from=now, updated_at=now))
+            work.tokens.forget(user.id)
             work.sessions.revoke_of_user(user.id, reason="password", at=now)
         self._principals.changed(f"user:{user.id}")
 
