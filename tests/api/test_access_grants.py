@@ -211,6 +211,26 @@ def test_a_key_is_granted_as_a_user_is(shared: Shared) -> None:
     assert ids(shared.site.send("GET", "/workflows", key)) == [shared.mine]
 
 
+def test_whoever_may_not_read_log_lines_reads_none_among_events(shared: Shared) -> None:
+    """Nor with a grant; the other frames are whole, and no `seq` is missing."""
+    core = shared.site.core
+    core.access.roles.create(ADMIN, name="follower", permissions=["runs:read"])
+    _, scoped = core.access.keys.create(ADMIN, name="k", roles=["viewer"], scopes=["runs:read"])
+    shared.grant(shared.mine, (shared.ada, "operator"), (shared.bea, "follower"))
+    path = f"/runs/{shared.mine_run}"
+    whole = shared.ada.get(f"{path}/events").json["items"]
+    line = next(frame for frame in whole if frame["kind"] == "log")
+    assert line["message"] == "said by mine"
+    for token in (shared.bea.access_token, scoped):
+        refused(shared.site.send("GET", f"{path}/logs", token), 403)
+        answer = shared.site.send("GET", f"{path}/events", token)
+        assert "said by" not in answer.text
+        hidden = {name: value for name, value in line.items() if name not in {"level", "message"}}
+        assert answer.json["items"] == [
+            {**hidden, "withheld": True} if frame is line else frame for frame in whole
+        ]
+
+
 def test_the_api_says_what_is_granted(shared: Shared) -> None:
     me = shared.ada.get("/auth/me").json
     assert me["permissions"] == []
