@@ -33,8 +33,6 @@ from web.needs import need_of
 _LOOPBACK_FACTOR = 10
 #: Addresses are counted in so many buckets: a key each would let a stranger fill Redis.
 _BUCKETS = 65_536
-#: Endpoints that start runs although they ask for another permission.
-_STARTS = frozenset({"runs.retry_run", "runs.retry_runs"})
 _EXEMPT = "health."
 _PAGES = "docs."
 
@@ -213,7 +211,5 @@ def _class_of() -> RouteClass | None:
 
 
 def _starts(endpoint: str) -> bool:
-    if endpoint in _STARTS:
-        return True
     need = need_of(current_app, endpoint)
     return need is not None and need.permission is Permission.RUNS_START

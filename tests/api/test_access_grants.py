@@ -144,6 +144,19 @@ def test_many_at_once_reach_only_what_is_granted(shared: Shared) -> None:
     assert ids(named, "run_id") == []
 
 
+def test_whoever_may_only_steer_starts_nothing_again(shared: Shared) -> None:
+    roles = shared.site.core.access.roles
+    roles.create(ADMIN, name="stopper", permissions=["runs:read", "runs:steer"])
+    roles.create(ADMIN, name="starter", permissions=["runs:read", "runs:start"])
+    shared.grant(shared.mine, (shared.ada, "stopper"))
+    shared.grant(shared.other, (shared.ada, "starter"))
+    refused(shared.ada.post(f"/runs/{shared.mine_run}/retry", {}), 403)
+    refused(shared.ada.post(f"/runs/{shared.other_run}/cancel"), 403)
+    answer = shared.ada.post("/runs/retry", {"state": ["succeeded"]})
+    assert ids(answer, "run_id") == [shared.other_run]
+    assert shared.ada.post(f"/runs/{shared.other_run}/retry", {}).status_code == 202
+
+
 def test_one_foreign_id_among_many_is_refused(shared: Shared) -> None:
     shared.grant(shared.mine, (shared.ada, "editor"))
     wanted = [shared.mine, shared.other, str(UUID(int=7))]

@@ -178,6 +178,11 @@ def test_r2_the_roles_are_what_they_are_called(world: World) -> None:
         "workflows.start_run", "workflows.execute", "runs.cancel_run", "runs.pause_run",
         "runs.resume_run", "runs.retry_run", "runs.cancel_runs", "runs.retry_runs",
     }  # fmt: skip
+    # What makes a run needs the permission for that, also where it begins with another run.
+    starts = {r.endpoint for r in changing if r.open_to(frozenset({_P.RUNS_START}))}
+    assert starts == {
+        "workflows.start_run", "workflows.execute", "runs.retry_run", "runs.retry_runs",
+    }  # fmt: skip
     parts = {r.endpoint.partition(".")[0] for r in changing if r.open_to(ROLES["editor"])}
     assert parts == {"nodes", "logs", "workflows", "runs", "variables"}
     above = {r.rule for r in ROUTES if not r.open_to(ROLES["admin"])}

@@ -121,7 +121,7 @@ def resume_run(run_id: UUID) -> Run:
 
 
 @routes.at(f"{_RUN}/retry", "POST")
-@routes.needs(Permission.RUNS_STEER)
+@routes.needs(Permission.RUNS_START)
 @routes.query(WaitQuery)
 @routes.keyed()
 @routes.body(RetryBody, required=False)
