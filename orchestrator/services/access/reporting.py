@@ -55,10 +55,15 @@ class Reporting:
         detail: str = "",
         resource: str = "",
         resource_id: object = "",
+        refused: bool = False,
     ) -> None:
-        """Record a step, unless a request that acts records it with its own write."""
+        """Record a step, unless a request that acts records it with its own write.
+
+        What was `refused` is recorded in any case: it writes nothing that could carry the entry.
+        """
         one = acting()
-        if self._auditing is None or (one is not None and one.action is not None):
+        told = one is not None and one.action is not None and not refused
+        if self._auditing is None or told:
             return
         self._auditing.happened(
             tenant_id, principal, action, address, "", detail,
