@@ -160,7 +160,8 @@ class Limits:
 def install(app: Flask, core: Core, told: Callable[[str], None]) -> None:
     """Limit an application; `told` hears the class of each request that was refused.
 
-    Goes after the guard: who asks must be known. SettingsError for a limit that is none.
+    Goes after the guard, which knows who asks, and before its permissions: what these refuse counts
+    too. SettingsError for a limit that is none.
     """
     limits = Limits(core, told)
     app.before_request(limits.check)
