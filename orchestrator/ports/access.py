@@ -134,6 +134,11 @@ class Grant:
     role: str
     created_at: datetime
 
+    @property
+    def name(self) -> str:
+        """Return what it is called in the audit log."""
+        return f"{self.workflow_id}/{self.principal_id}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneTimeToken:

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.errors import Conflict, Forbidden, InvalidDefinition, NameTaken, NotFound
 from orchestrator.models.access import ADMIN, GRANTABLE, ROLES, Permission
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
+from orchestrator.ports.acting import Acting, acting_as
 from orchestrator.services.workflows import Workflows
 from tests.unit.access_rig import ADDRESS, Rig
 
@@ -135,6 +136,24 @@ def test_scopes_of_a_key_narrow_its_grants_too(rig: Rig) -> None:
     rig.access.grants.put(ADMIN, workflow_id, key.id, "editor")
     principal = rig.access.principal_of(text, ADDRESS)
     assert principal.grants == {workflow_id: {Permission.RUNS_READ}}
+
+
+def test_a_rotated_keys_next_has_its_grants(rig: Rig) -> None:
+    """Narrowed to the same scopes, and each told to the audit log in the same commit."""
+    one, two = a_workflow(rig), a_workflow(rig, name="second")
+    old, _ = rig.access.keys.create(ADMIN, name="ci", roles=[], scopes=["runs:read", "runs:start"])
+    rig.access.grants.put(ADMIN, one, old.id, "viewer")
+    rig.access.grants.put(ADMIN, two, old.id, "editor")
+    with acting_as(Acting(principal=ADMIN, action="api-keys.rotate_key")):
+        new, text = rig.access.keys.rotate(ADMIN, old.id, overlap_s=60)
+    both = frozenset({Permission.RUNS_READ, Permission.RUNS_START})
+    expected = {one: {Permission.RUNS_READ}, two: both}
+    assert rig.access.principal_of(text, ADDRESS).grants == expected
+    told = [(e.resource, e.resource_id) for e in rig.store.audit.rows[DEFAULT_TENANT]]
+    assert sorted(told) == sorted(
+        [("api_key", str(old.id)), ("api_key", str(new.id)),
+         ("grant", f"{one}/{new.id}"), ("grant", f"{two}/{new.id}")]
+    )  # fmt: skip
 
 
 def test_a_grant_gives_no_more_than_its_giver_may(rig: Rig) -> None:

@@ -105,14 +105,14 @@ class Grants:
             role=role, created_at=self._clock.now(),
         )  # fmt: skip
         before = {"role": had.role} if had else None
-        self._reporting.changes("grant", _name(grant), before, {"role": role})
+        self._reporting.changes("grant", grant.name, before, {"role": role})
         work.grants.put(grant)
         return grant
 
     def _take(self, work: AccessWork, actor: Principal, grant: Grant) -> None:
         gives = granted(grant.role, custom_of(work, actor.tenant_id))
         _no_more_than(actor, grant.workflow_id, gives)
-        self._reporting.changes("grant", _name(grant), before={"role": grant.role})
+        self._reporting.changes("grant", grant.name, before={"role": grant.role})
         work.grants.delete(actor.tenant_id, grant.workflow_id, grant.principal_id)
 
     def _of(
@@ -139,7 +139,3 @@ def _exists(work: AccessWork, tenant_id: UUID, principal_id: UUID) -> bool:
 def _no_more_than(actor: Principal, workflow_id: UUID, wanted: frozenset[Permission]) -> None:
     if not all(actor.may(permission, workflow_id) for permission in wanted):
         raise Forbidden("a grant holds no more than what you may do with the workflow yourself")
-
-
-def _name(grant: Grant) -> str:
-    return f"{grant.workflow_id}/{grant.principal_id}"
