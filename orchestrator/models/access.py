@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -101,6 +102,8 @@ class Principal:
     session_id: UUID | None = None
     #: What its token narrows it to, below what is recorded; None: to nothing.
     scopes: frozenset[Permission] | None = None
+    #: When a key's token ends; None: it is good for as long as the key or the session is.
+    expires_at: datetime | None = None
 
     def may(self, wanted: Permission, workflow_id: UUID | None = None) -> bool:
         """Tell whether it may; with a workflow, its grants on that one count too."""
@@ -128,6 +131,13 @@ def narrowed(principal: Principal, scopes: frozenset[Permission] | None) -> Prin
         grants={workflow: allowed & scopes for workflow, allowed in principal.grants.items()},
         scopes=scopes,
     )
+
+
+def restricted(
+    principal: Principal, scopes: frozenset[Permission] | None, expires_at: datetime | None
+) -> Principal:
+    """Return the principal as a token of it is: narrowed, and with the token's end."""
+    return replace(narrowed(principal, scopes), expires_at=expires_at)
 
 
 def permissions_of(

@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
 
@@ -21,8 +21,8 @@ from orchestrator.models.access import (
     Permission,
     Principal,
     PrincipalKind,
-    narrowed,
     permissions_of,
+    restricted,
 )
 from orchestrator.ports.access import (
     AccessCache,
@@ -95,9 +95,9 @@ class Principals:
             return self.of_api_key(bearer)
         claims = self._tokens.read(bearer)
         if claims.session_id == claims.subject:
-            principal = self.of_key(claims.tenant_id, claims.subject)
-            if claims.scopes is not None:
-                principal = narrowed(principal, known_permissions(claims.scopes))
+            scopes = None if claims.scopes is None else known_permissions(claims.scopes)
+            ends_at = datetime.fromtimestamp(claims.expires_at, UTC)
+            principal = restricted(self.of_key(claims.tenant_id, claims.subject), scopes, ends_at)
         else:
             principal = self.of_session(claims.session_id)
         if (principal.id, principal.tenant_id) != (claims.subject, claims.tenant_id):
@@ -120,12 +120,18 @@ class Principals:
         return self._remembered(name, lambda: self._read_key(prefix, given))
 
     def still(self, principal: Principal) -> Principal:
-        """Return a principal as it is now; Unauthorized when it is void."""
+        """Return a principal as it is now; Unauthorized when it is void.
+
+        A key's token ends in its time. A user's goes on with its session, as the page that renews
+        it does: signing out, a new password and a lost role end that.
+        """
+        if principal.expires_at is not None and principal.expires_at <= self._clock.now():
+            refuse()
         if principal.kind is PrincipalKind.SYSTEM:
             return principal
         if principal.kind is PrincipalKind.KEY:
             now = self.of_key(principal.tenant_id, principal.id)
-            return narrowed(now, principal.scopes)
+            return restricted(now, principal.scopes, principal.expires_at)
         if principal.session_id is None:
             refuse()
         return self.of_session(principal.session_id)
