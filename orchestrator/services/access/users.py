@@ -14,7 +14,7 @@ from orchestrator.ports.runtime import Clock
 from orchestrator.services.access.invitations import Invitation, Invitations
 from orchestrator.services.access.passwords import Passwords
 from orchestrator.services.access.principals import Principals
-from orchestrator.services.access.reporting import Reporting
+from orchestrator.services.access.reporting import Reporting, told_of
 from orchestrator.services.access.rules import (
     checked_email,
     checked_name,
@@ -110,7 +110,7 @@ class Users:
             roles=wanted, state=UserState.ACTIVE, valid_from=now, created_at=now, updated_at=now,
             has_password=password is not None,
         )  # fmt: skip
-        self._reporting.changes("user", user.id, after=_told(user))
+        self._reporting.changes("user", user.id, after=told_of(user))
         work.users.add(user, password)
         return user
 
@@ -185,7 +185,7 @@ class Users:
                 changed = replace(changed, valid_from=now)
                 reason = "disabled" if changed.state is UserState.DISABLED else "roles"
                 work.sessions.revoke_of_user(user.id, reason=reason, at=now)
-            self._reporting.changes("user", user.id, _told(user), _told(changed))
+            self._reporting.changes("user", user.id, told_of(user), told_of(changed))
             work.users.change(changed)
         self._principals.changed(f"user:{user.id}")
         return changed
@@ -219,7 +219,7 @@ class Users:
             user = self._touchable(work, actor, user_id)
             if owners == [user.id]:
                 raise LastOwner
-            self._reporting.changes("user", user.id, before=_told(user))
+            self._reporting.changes("user", user.id, before=told_of(user))
             work.grants.forget(actor.tenant_id, user.id)
             work.users.delete(actor.tenant_id, user.id)
         self._principals.changed(f"user:{user.id}")
@@ -255,11 +255,3 @@ class Users:
 
 def _is_owner(user: User) -> bool:
     return "owner" in user.roles and user.state is UserState.ACTIVE
-
-
-def _told(user: User) -> dict[str, object]:
-    """Return what the audit log's digests are made of."""
-    return {
-        "email": user.email, "name": user.name, "roles": sorted(user.roles),
-        "state": str(user.state),
-    }  # fmt: skip
