@@ -39,11 +39,11 @@ class Permission(StrEnum):
     ROLES_WRITE = "roles:write"
     QUOTAS_READ = "quotas:read"
     AUDIT_READ = "audit:read"
-    METRICS_READ = "metrics:read"
     #: Of the whole installation, not of a tenant: only its admin key and owners of the first
-    #: tenant have them.
+    #: tenant have them, and whom these give them to.
     TENANTS_WRITE = "tenants:write"
     QUOTAS_WRITE = "quotas:write"
+    METRICS_READ = "metrics:read"
 
 
 _P = Permission
@@ -53,11 +53,11 @@ _VIEWER = frozenset(
         _P.VARIABLES_READ,
     }
 )  # fmt: skip
-_OPERATOR = _VIEWER | {_P.RUNS_START, _P.RUNS_STEER, _P.METRICS_READ}
+_OPERATOR = _VIEWER | {_P.RUNS_START, _P.RUNS_STEER}
 _EDITOR = _OPERATOR | {
     _P.WORKFLOWS_WRITE, _P.NODES_TEST, _P.VARIABLES_WRITE, _P.SECRETS_READ, _P.QUOTAS_READ,
 }  # fmt: skip
-_INSTALLATION = frozenset({_P.TENANTS_WRITE, _P.QUOTAS_WRITE})
+_INSTALLATION = frozenset({_P.TENANTS_WRITE, _P.QUOTAS_WRITE, _P.METRICS_READ})
 _ADMIN = frozenset(Permission) - _INSTALLATION
 
 #: What each built-in role may do. Each holds all of the one before it.

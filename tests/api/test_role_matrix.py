@@ -187,7 +187,10 @@ def test_r2_the_roles_are_what_they_are_called(world: World) -> None:
     assert parts == {"nodes", "logs", "workflows", "runs", "variables"}
     above = {r.rule for r in ROUTES if not r.open_to(ROLES["admin"])}
     assert above
-    assert all(rule.startswith(("/api/v1/tenants", "/api/v1/quotas/<")) for rule in above)
+    # What concerns every tenant: the counters of /metrics are the whole installation's.
+    assert "/metrics" in above
+    installation = ("/api/v1/tenants", "/api/v1/quotas/<", "/metrics")
+    assert all(rule.startswith(installation) for rule in above)
 
 
 def test_r2_nobody_is_let_in_by_a_route_that_says_nothing() -> None:

@@ -148,6 +148,7 @@ def test_only_the_installation_knows_tenants(rig: Rig) -> None:
     rig.user("owner", email="eve@example.org", tenant_id=other)
     eve = rig.sign_in("eve@example.org").principal
     assert not eve.may(Permission.TENANTS_WRITE)
+    assert not eve.may(Permission.METRICS_READ)
     tenants = rig.access.tenants
     for touch in (
         lambda: tenants.create(eve, name="x"), lambda: tenants.page(eve),
