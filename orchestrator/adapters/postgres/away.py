@@ -29,10 +29,27 @@ def away(error: Any) -> StoreUnavailable | None:
     return None
 
 
+def quiet(error: BaseException | None) -> None:
+    """Leave of an error the first line of what the driver says.
+
+    The others quote rows (DETAIL: "Failing row contains ...") and values (LINE 1: ...): a
+    password's hash, a token's digest, an address. An error is logged, so they must not be in it.
+    """
+    if error is not None and error.args:
+        error.args = (str(error.args[0]).strip().partition("\n")[0],)
+
+
 @contextmanager
 def driver_guarded() -> Iterator[None]:
-    """Turn a driver's error that means "Postgres is away" into StoreUnavailable."""
+    """Turn a driver's error that means "Postgres is away" into StoreUnavailable.
+
+    Every other one comes out as it is, but for the rows and values that it quotes.
+    """
     try:
         yield
     except psycopg2.Error as error:
-        raise away(error) or error from error
+        gone = away(error)
+        quiet(error)
+        if gone is not None:
+            raise gone from error
+        raise
