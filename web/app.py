@@ -65,8 +65,8 @@ Only = Literal["all", "sockets"]
 def create_app(core: Core, *, only: Only = "all") -> Flask:
     """Build the application. SettingsError without an admin key, or for a bad origin.
 
-    The order counts: a request is named, then admitted, and only then looked at; an answer is
-    compressed, then dressed.
+    The order counts: a request is named, then known, counted and admitted, and only then looked
+    at; an answer is compressed, then dressed.
     """
     web = core.settings.web
     app = Flask("web", static_folder=None)
@@ -84,8 +84,9 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
     cors.install(app, origins)
     believed = proxies.Forwarded(app.wsgi_app, proxies.read(web.trusted_proxies))
     app.wsgi_app = own_context.OwnContext(believed)  # type: ignore[method-assign]
-    guard.install(app, admin_key=core.settings.auth.admin_key, origins=origins)
+    guard.install(app, admin_key=core.settings.auth.admin_key)
     limits.install(app, core, limited)
+    guard.check_permissions(app, origins=origins)
     headers.refuse_nul(app)
     openapi.refuse_unknown_query(app)
     keep(

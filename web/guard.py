@@ -1,5 +1,8 @@
-"""Who may come in and do what: one check before every request, by endpoint function and never by
-the text of the path. What has declared no permission is closed.
+"""Who may come in and do what: checked before every request, by endpoint function and never by the
+text of the path. What has declared no permission is closed.
+
+In two steps, with the limits between them: who asks, and whether they may. So that what is refused
+to somebody who is known counts as theirs.
 
 A credential is a bearer token, a cookie, or a socket's ticket; nothing else in a query is one.
 """
@@ -32,32 +35,41 @@ PUBLIC = frozenset(
 _TICKETS = frozenset({"stream.run_stream", "stream.log_stream"})
 
 
-def install(app: Flask, *, admin_key: str, origins: frozenset[str]) -> None:
-    """Guard every route of the application. SettingsError without a key: open is no default."""
+def install(app: Flask, *, admin_key: str) -> None:
+    """Demand a credential on every route of the application; `check_permissions` belongs to it.
+
+    SettingsError without a key: open is no default.
+    """
     check_key(admin_key)
+
+    @app.before_request
+    def know() -> None:
+        if request.endpoint in PUBLIC:
+            return
+        g.principal, g.by_cookie = _credential()
+        act(
+            Acting(
+                principal=g.principal,
+                address=address(),
+                request_id=g.request_id,
+                action=request.endpoint if request.method not in csrf.SAFE else None,
+            )
+        )
+
+
+def check_permissions(app: Flask, *, origins: frozenset[str]) -> None:
+    """Let nobody on to a route who may not, nor another server's page. Goes after the limits."""
 
     @app.before_request
     def admit() -> None:
         if request.endpoint in PUBLIC:
             return
-        principal, cookie = _credential()
-        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
-        unsafe = request.method not in csrf.SAFE
-        if upgrade:
-            csrf.check_socket(origins, cookie=cookie)
-        elif cookie and unsafe:
-            csrf.check(principal)
-        g.principal, g.by_cookie = principal, cookie
-        act(
-            Acting(
-                principal=principal,
-                address=address(),
-                request_id=g.request_id,
-                action=request.endpoint if unsafe else None,
-            )
-        )
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            csrf.check_socket(origins, cookie=g.by_cookie)
+        elif g.by_cookie and request.method not in csrf.SAFE:
+            csrf.check(g.principal)
         if request.endpoint is not None:
-            _authorise(principal, need_of(app, request.endpoint))
+            _authorise(g.principal, need_of(app, request.endpoint))
 
 
 def _credential() -> tuple[Principal, bool]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.models.event import Kind
+from orchestrator.models.access import Permission
+from orchestrator.models.event import Kind, withheld
 from orchestrator.models.run import Run
 from orchestrator.services.history import LEVELS, from_level
-from web.context import core
+from web.context import core, principal
 
 _PAGE = 1000
 #: Pages that one request for log lines looks through; then the client asks on.
@@ -15,10 +16,16 @@ _PAGES = 10
 
 
 def frames_after(run: Run, after: int, limit: int) -> dict[str, Any]:
-    """Return up to `limit` frames with `seq > after`, and where to go on."""
+    """Return up to `limit` frames with `seq > after`, and where to go on.
+
+    Of log lines only that they are there, for whoever may not read these.
+    """
     events = core().store.reads.events(run.id, after=after, limit=limit)
     last = events[-1].seq if events else after
-    return {"items": [event.frame() for event in events], "next_cursor": _next(run, last)}
+    frames = [event.frame() for event in events]
+    if not principal().may(Permission.LOGS_READ, run.workflow_id):
+        frames = [withheld(frame) for frame in frames]
+    return {"items": frames, "next_cursor": _next(run, last)}
 
 
 def lines_after(

@@ -33,8 +33,6 @@ from web.needs import need_of
 _LOOPBACK_FACTOR = 10
 #: Addresses are counted in so many buckets: a key each would let a stranger fill Redis.
 _BUCKETS = 65_536
-#: Endpoints that start runs although they ask for another permission.
-_STARTS = frozenset({"runs.retry_run", "runs.retry_runs"})
 _EXEMPT = "health."
 _PAGES = "docs."
 
@@ -162,7 +160,8 @@ class Limits:
 def install(app: Flask, core: Core, told: Callable[[str], None]) -> None:
     """Limit an application; `told` hears the class of each request that was refused.
 
-    Goes after the guard: who asks must be known. SettingsError for a limit that is none.
+    Goes after the guard, which knows who asks, and before its permissions: what these refuse counts
+    too. SettingsError for a limit that is none.
     """
     limits = Limits(core, told)
     app.before_request(limits.check)
@@ -213,7 +212,5 @@ def _class_of() -> RouteClass | None:
 
 
 def _starts(endpoint: str) -> bool:
-    if endpoint in _STARTS:
-        return True
     need = need_of(current_app, endpoint)
     return need is not None and need.permission is Permission.RUNS_START

@@ -1,6 +1,7 @@
 """WS /runs/{id}/stream?after=: every event of a run once, in `seq` order, then a close.
 
-The record is the truth; the channel only saves reading it. Before the upgrade: 401 without a key,
+The record is the truth; the channel only saves reading it. Of log lines whoever may not read them
+gets that they are there, and no word. Before the upgrade: 401 without a key,
 403 for a foreign Origin, 400 for a bad `after`, 503 when no socket is free. After it, close codes.
 """
 
@@ -14,12 +15,12 @@ from flask import g, request
 
 from orchestrator.errors import BadRequest, NotFound, StoreUnavailable
 from orchestrator.models.access import Permission, Principal
+from orchestrator.models.event import withheld
 from orchestrator.models.problem import Problem
 from orchestrator.models.run import ENDS, Run
 from orchestrator.ports.live import Subscription
-from web.context import Shared, shared, tenant_id
+from web.context import Shared, principal, shared, tenant_id
 from web.fields import MAX_SEQ
-from web.narrowing import workflow_of
 from web.needs import needs
 from web.socket_line import Line, LineLost, TooSlow
 from web.sockets import (
@@ -66,8 +67,7 @@ def run_stream(ws: Any, run_id: UUID) -> None:
     line = Line(ws)
     web.watching(1)
     try:
-        vigil = Vigil(lambda who: _may_watch(who, run_id))
-        code, reason = Follower(web, line, vigil, run_id, g.query).follow(tenant_id())
+        code, reason = Follower(web, line, run_id, g.query).follow(tenant_id())
         line.close(code, reason)
     except TooSlow:
         line.close(TOO_SLOW, "too slow: resume with after", hurry=True)
@@ -77,21 +77,17 @@ def run_stream(ws: Any, run_id: UUID) -> None:
         web.watching(-1)
 
 
-def _may_watch(who: Principal, run_id: UUID) -> bool:
-    if who.may(Permission.RUNS_READ):
-        return True
-    return bool(who.grants) and who.may(Permission.RUNS_READ, workflow_of(who, run_id))
-
-
 class Follower:
     """One watcher of one run. `at` is the last `seq` it was sent."""
 
-    def __init__(self, web: Shared, line: Line, vigil: Vigil, run_id: UUID, after: int) -> None:
+    def __init__(self, web: Shared, line: Line, run_id: UUID, after: int) -> None:
         self._web = web
-        self._vigil = vigil
+        self._vigil = Vigil(self._may_watch)
         self._reads = web.core.store.reads
         self._line = line
         self._run_id = run_id
+        self._workflow_id: UUID | None = None
+        self._reads_lines = False
         self.at = after
         self._ended = False
         self._away_since: float | None = None
@@ -104,6 +100,8 @@ class Follower:
             return NO_SUCH_RUN, "no such run"
         except StoreUnavailable:
             return TRY_LATER, "the record is away: resume with after"
+        self._workflow_id = run.workflow_id
+        self._may_watch(principal())
         if self.at > run.seq:
             self._ended = run.state.ended
             if not self._ended:
@@ -122,6 +120,11 @@ class Follower:
                 if quiet % _ROUNDS == _ROUNDS - 1:
                     self._look_at_run(tenant_id)
         return NORMAL, "the run has ended"
+
+    def _may_watch(self, who: Principal) -> bool:
+        """Tell whether it still may; and see anew whether it may read log lines."""
+        self._reads_lines = who.may(Permission.LOGS_READ, self._workflow_id)
+        return who.may(Permission.RUNS_READ, self._workflow_id)
 
     def _hindered(self) -> tuple[int, str] | None:
         """Return why the socket must close although the run goes on."""
@@ -185,6 +188,6 @@ class Follower:
             self.at = upto
 
     def _send(self, frames: list[dict[str, Any]]) -> None:
-        self._line.send(frames)
+        self._line.send(frames if self._reads_lines else [withheld(f) for f in frames])
         self.at = frames[-1]["seq"]
         self._ended = any(f["kind"] == "run" and f.get("state") in ENDS for f in frames)

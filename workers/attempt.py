@@ -89,9 +89,10 @@ class Attempts:
             return Failure(error=known, retryable=error.code not in _HOPELESS)
         except Exception as error:
             # Not the handler's: without an end here the attempt would hang until its deadline.
+            # What it says is for whoever runs this; it may be a statement of ours.
             log.exception("run %s task %s", claim.run_id, claim.task_no)
-            unknown = TaskError(code="internal_error", message=f"{type(error).__name__}: {error}")
-            return Failure(error=unknown)
+            message = f"the worker made a mistake ({type(error).__name__}); its log says more"
+            return Failure(error=TaskError(code="internal_error", message=message))
 
     def _worked(
         self, claim: Claim, task: PlanNode, scope: Mapping[str, Any], masker: Masker | None

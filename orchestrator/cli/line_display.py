@@ -13,6 +13,8 @@ from orchestrator.cli.view import RunView, note
 if TYPE_CHECKING:
     from orchestrator.client.watching import Frame
 
+#: What is shown in place of a log line that the server withholds.
+WITHHELD = "a log line: reading it needs the permission logs:read"
 #: The colours of log lines that a person should not miss.
 LOUD = {"warning": "yellow", "error": "red", "critical": "red"}
 
@@ -53,8 +55,15 @@ class LineDisplay:
         if frame["kind"] == "log":
             level = str(frame.get("level", "info"))
             loud = f"{level}: " if level in LOUD else ""
-            return f"{clock}  {name}  | {loud}{clean(frame.get('message', ''))}"
+            return f"{clock}  {name}  | {loud}{said(frame)}"
         return f"{clock}  {name}  {move_text(frame)}".rstrip()
+
+
+def said(frame: Frame) -> str:
+    """Return the text of a log line, fit for a terminal."""
+    if frame.get("withheld"):
+        return f"({WITHHELD})"
+    return clean(frame.get("message", ""))
 
 
 def move_text(frame: Frame) -> str:

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.line_display import LOUD, LineDisplay, move_text
+from orchestrator.cli.line_display import LOUD, LineDisplay, move_text, said
 from orchestrator.cli.output import STATE_COLOURS, clean, coloured, duration
 from orchestrator.cli.view import BUSY, NodeRow, RunView
 from orchestrator.client.http import Client
@@ -99,7 +99,7 @@ class TerminalDisplay:
                     "  ",
                     (str(frame.get("node_id") or "-"), "cyan"),
                     "  ",
-                    (clean(frame.get("message", "")), LOUD.get(level, "")),
+                    (said(frame), LOUD.get(level, "")),
                 )
             )
         elif frame.get("state") in {"retrying", "failed", "timed_out", "lost"}:

@@ -115,6 +115,7 @@ class Task:
 class Event:
     """A move or a log line of a run; `kind` is `run`, `task`, `log`, or `gap`.
 
+    A line that one may not read has no level and no message, and `withheld` in its frame.
     A gap stands for events that retention has dropped: `seq` is the last of them.
     """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -38,11 +39,11 @@ class Permission(StrEnum):
     ROLES_WRITE = "roles:write"
     QUOTAS_READ = "quotas:read"
     AUDIT_READ = "audit:read"
-    METRICS_READ = "metrics:read"
     #: Of the whole installation, not of a tenant: only its admin key and owners of the first
-    #: tenant have them.
+    #: tenant have them, and whom these give them to.
     TENANTS_WRITE = "tenants:write"
     QUOTAS_WRITE = "quotas:write"
+    METRICS_READ = "metrics:read"
 
 
 _P = Permission
@@ -52,11 +53,11 @@ _VIEWER = frozenset(
         _P.VARIABLES_READ,
     }
 )  # fmt: skip
-_OPERATOR = _VIEWER | {_P.RUNS_START, _P.RUNS_STEER, _P.METRICS_READ}
+_OPERATOR = _VIEWER | {_P.RUNS_START, _P.RUNS_STEER}
 _EDITOR = _OPERATOR | {
     _P.WORKFLOWS_WRITE, _P.NODES_TEST, _P.VARIABLES_WRITE, _P.SECRETS_READ, _P.QUOTAS_READ,
 }  # fmt: skip
-_INSTALLATION = frozenset({_P.TENANTS_WRITE, _P.QUOTAS_WRITE})
+_INSTALLATION = frozenset({_P.TENANTS_WRITE, _P.QUOTAS_WRITE, _P.METRICS_READ})
 _ADMIN = frozenset(Permission) - _INSTALLATION
 
 #: What each built-in role may do. Each holds all of the one before it.
@@ -101,6 +102,8 @@ class Principal:
     session_id: UUID | None = None
     #: What its token narrows it to, below what is recorded; None: to nothing.
     scopes: frozenset[Permission] | None = None
+    #: When a key's token ends; None: it is good for as long as the key or the session is.
+    expires_at: datetime | None = None
 
     def may(self, wanted: Permission, workflow_id: UUID | None = None) -> bool:
         """Tell whether it may; with a workflow, its grants on that one count too."""
@@ -128,6 +131,13 @@ def narrowed(principal: Principal, scopes: frozenset[Permission] | None) -> Prin
         grants={workflow: allowed & scopes for workflow, allowed in principal.grants.items()},
         scopes=scopes,
     )
+
+
+def restricted(
+    principal: Principal, scopes: frozenset[Permission] | None, expires_at: datetime | None
+) -> Principal:
+    """Return the principal as a token of it is: narrowed, and with the token's end."""
+    return replace(narrowed(principal, scopes), expires_at=expires_at)
 
 
 def permissions_of(

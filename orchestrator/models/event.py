@@ -56,6 +56,17 @@ class Event:
         return frame
 
 
+def withheld(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a frame as whoever may not read log lines sees it: of a line only that there is one.
+
+    Its `seq` stays, so that a reader misses nothing and can tell where it is.
+    """
+    if frame["kind"] != Kind.LOG:
+        return dict(frame)
+    names = ("seq", "kind", "run_id", "node_id", "map_index", "attempt", "at")
+    return {name: frame[name] for name in names if name in frame} | {"withheld": True}
+
+
 def rfc3339(at: datetime) -> str:
     """Return UTC with milliseconds and a Z, the only time format that leaves the product."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -134,6 +134,11 @@ class Grant:
     role: str
     created_at: datetime
 
+    @property
+    def name(self) -> str:
+        """Return what it is called in the audit log."""
+        return f"{self.workflow_id}/{self.principal_id}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneTimeToken:
@@ -294,13 +299,16 @@ class OneTimeTokens(Protocol):
     """Invitations and resets."""
 
     def add(self, token: OneTimeToken) -> None:
-        """Store a token; earlier ones of the same user and purpose no longer work."""
+        """Store a token; earlier ones of the same user, for whatever purpose, no longer work."""
 
     def find(self, digest: bytes, at: datetime) -> OneTimeToken | None:
         """Return a token; None when it is unknown, used or expired."""
 
     def take(self, digest: bytes, at: datetime) -> OneTimeToken | None:
         """Use a token up and return it; None as `find`. Of two callers one gets it."""
+
+    def forget(self, user_id: UUID) -> None:
+        """Remove all tokens of a user: none works any more."""
 
 
 class Tenants(Protocol):

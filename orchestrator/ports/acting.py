@@ -34,6 +34,8 @@ class Acting:
     request_id: str = ""
     #: Its name in the audit log, such as `runs.cancel_run`; None where nothing may be written.
     action: str | None = None
+    #: Why, in a word or two, where the action alone does not say it.
+    detail: str = ""
     #: What the open transaction changes. Whoever opens one clears it, `audit.record` empties it.
     changes: list[Change] = field(default_factory=list)
 

@@ -144,6 +144,19 @@ def test_many_at_once_reach_only_what_is_granted(shared: Shared) -> None:
     assert ids(named, "run_id") == []
 
 
+def test_whoever_may_only_steer_starts_nothing_again(shared: Shared) -> None:
+    roles = shared.site.core.access.roles
+    roles.create(ADMIN, name="stopper", permissions=["runs:read", "runs:steer"])
+    roles.create(ADMIN, name="starter", permissions=["runs:read", "runs:start"])
+    shared.grant(shared.mine, (shared.ada, "stopper"))
+    shared.grant(shared.other, (shared.ada, "starter"))
+    refused(shared.ada.post(f"/runs/{shared.mine_run}/retry", {}), 403)
+    refused(shared.ada.post(f"/runs/{shared.other_run}/cancel"), 403)
+    answer = shared.ada.post("/runs/retry", {"state": ["succeeded"]})
+    assert ids(answer, "run_id") == [shared.other_run]
+    assert shared.ada.post(f"/runs/{shared.other_run}/retry", {}).status_code == 202
+
+
 def test_one_foreign_id_among_many_is_refused(shared: Shared) -> None:
     shared.grant(shared.mine, (shared.ada, "editor"))
     wanted = [shared.mine, shared.other, str(UUID(int=7))]
@@ -209,6 +222,26 @@ def test_a_key_is_granted_as_a_user_is(shared: Shared) -> None:
     body = {"items": [{"principal_id": str(record.id), "role": "viewer"}]}
     assert shared.api.put(f"/workflows/{shared.mine}/grants", body).status_code == 200
     assert ids(shared.site.send("GET", "/workflows", key)) == [shared.mine]
+
+
+def test_whoever_may_not_read_log_lines_reads_none_among_events(shared: Shared) -> None:
+    """Nor with a grant; the other frames are whole, and no `seq` is missing."""
+    core = shared.site.core
+    core.access.roles.create(ADMIN, name="follower", permissions=["runs:read"])
+    _, scoped = core.access.keys.create(ADMIN, name="k", roles=["viewer"], scopes=["runs:read"])
+    shared.grant(shared.mine, (shared.ada, "operator"), (shared.bea, "follower"))
+    path = f"/runs/{shared.mine_run}"
+    whole = shared.ada.get(f"{path}/events").json["items"]
+    line = next(frame for frame in whole if frame["kind"] == "log")
+    assert line["message"] == "said by mine"
+    for token in (shared.bea.access_token, scoped):
+        refused(shared.site.send("GET", f"{path}/logs", token), 403)
+        answer = shared.site.send("GET", f"{path}/events", token)
+        assert "said by" not in answer.text
+        hidden = {name: value for name, value in line.items() if name not in {"level", "message"}}
+        assert answer.json["items"] == [
+            {**hidden, "withheld": True} if frame is line else frame for frame in whole
+        ]
 
 
 def test_the_api_says_what_is_granted(shared: Shared) -> None:

@@ -183,6 +183,14 @@ def test_a_password_cannot_be_guessed_from_within(site: Site) -> None:
     for _ in range(10):
         refused(person.post("/auth/password", wrong), 401)
     refused(person.post("/auth/password", wrong), 429)
+    # Whoever guesses with a stolen session is seen as one at the door is.
+    admin = site.signed_in("admin", "admin")
+    told = [e["action"] for e in admin.get("/audit").json["items"] if "@" in e["principal"]]
+    assert told.count("auth.sign_in_failed") == 10
+    assert len(admin.get("/audit?action=auth.locked_out").json["items"]) == 1
+    (one, *_) = admin.get("/audit?action=auth.sign_in_failed").json["items"]
+    assert (one["principal"], one["address"]) == ("ada@example.org", "127.0.0.1")
+    assert one["request_id"]
 
 
 def test_an_invitation_is_taken_once(site: Site) -> None:

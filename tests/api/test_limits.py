@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from orchestrator.errors import SettingsError
+from orchestrator.models.access import ADMIN
 from orchestrator.settings import Limits
 from tests.api.conftest import KEY, ONE, Api, build_core, refused
+from tests.api.people import Browser, Site
+from tests.api.test_guard import SOCKET
 from web.app import create_app
 
 
@@ -64,6 +68,26 @@ def test_retries_are_starts() -> None:
     api.finish(run_id)
     assert api.post(f"/runs/{run_id}/retry").status_code == 202
     refused(api.post("/runs/retry", {}), 429)
+
+
+def test_what_is_refused_counts_too() -> None:
+    """Without a permission, for what is not there, and from a foreign page, in one window each."""
+    core = build_core()
+    limits = Limits(reads="2/minute", writes="2/minute", sockets="2/minute")
+    site = Site(core, create_app(replace(core, settings=replace(core.settings, limits=limits))))
+    ada = site.signed_in("ada")
+    core.access.grants.put(
+        ADMIN, UUID(Api(site.app.test_client(), core).workflow()), ada.id, "viewer"
+    )
+    nowhere = f"/runs/{uuid4()}"
+    assert [ada.get(path).status_code for path in ("/users", nowhere, nowhere)] == [403, 404, 429]
+    assert [ada.post(f"{nowhere}/cancel").status_code for _ in range(3)] == [404, 404, 429]
+    foreign = {**SOCKET, "Origin": "https://evil.example"}
+    statuses = [ada.get(f"{nowhere}/stream", headers=foreign).status_code for _ in range(3)]
+    assert statuses == [403, 403, 429]
+    browser = Browser(site, site.user("bea", "owner"))
+    asked = [browser.send("POST", "/users", {"Origin": "https://evil.example"}) for _ in range(3)]
+    assert [answer.status_code for answer in asked] == [403, 403, 429]
 
 
 def test_health_is_never_limited_and_unknown_paths_are() -> None:

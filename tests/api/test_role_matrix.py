@@ -178,11 +178,19 @@ def test_r2_the_roles_are_what_they_are_called(world: World) -> None:
         "workflows.start_run", "workflows.execute", "runs.cancel_run", "runs.pause_run",
         "runs.resume_run", "runs.retry_run", "runs.cancel_runs", "runs.retry_runs",
     }  # fmt: skip
+    # What makes a run needs the permission for that, also where it begins with another run.
+    starts = {r.endpoint for r in changing if r.open_to(frozenset({_P.RUNS_START}))}
+    assert starts == {
+        "workflows.start_run", "workflows.execute", "runs.retry_run", "runs.retry_runs",
+    }  # fmt: skip
     parts = {r.endpoint.partition(".")[0] for r in changing if r.open_to(ROLES["editor"])}
     assert parts == {"nodes", "logs", "workflows", "runs", "variables"}
     above = {r.rule for r in ROUTES if not r.open_to(ROLES["admin"])}
     assert above
-    assert all(rule.startswith(("/api/v1/tenants", "/api/v1/quotas/<")) for rule in above)
+    # What concerns every tenant: the counters of /metrics are the whole installation's.
+    assert "/metrics" in above
+    installation = ("/api/v1/tenants", "/api/v1/quotas/<", "/metrics")
+    assert all(rule.startswith(installation) for rule in above)
 
 
 def test_r2_nobody_is_let_in_by_a_route_that_says_nothing() -> None:
@@ -235,6 +243,16 @@ ABOVE: Mapping[str, tuple[str, str, Any]] = {
         {"items": [{"principal_id": "{viewer}", "role": "editor"}]},
     ),
     "a tenant": ("admin", "POST /tenants", {"name": "new"}),
+    "a grant, by a reset": ("keeper", "POST /users/{holder}/reset", None),
+    "a grant, by a reset with a scoped key": ("users' key", "POST /users/{holder}/reset", None),
+    "a grant, by an end": ("keeper", "DELETE /users/{holder}", None),
+    "a grant, by its sessions": ("keeper", "DELETE /users/{holder}/sessions", None),
+    "a grant, by a change": (
+        "keeper", "PUT /users/{holder}", {"name": "n", "roles": [], "state": "disabled"},
+    ),
+    "a grant, by a key's next": ("keeper", "POST /api-keys/{bot}/rotate", {}),
+    "a grant, by a key's end": ("keeper", "DELETE /api-keys/{bot}", None),
+    "a key's scopes, by its narrowed token": ("keys' token", "POST /api-keys/{keys}/rotate", {}),
 }  # fmt: skip
 
 
@@ -247,7 +265,20 @@ def climbers(world: World) -> Mapping[str, Any]:
     roles.create(ADMIN, name="granter", permissions=["workflows:grant", "workflows:read"])
     names = {name: world.user(name, name).user_id for name in ("keeper", "granter")}
     names |= {role: world.callers[role].user_id for role in ROLES}
-    return {**names, "workflow": world.mine["workflow_id"]}
+    access, workflow = world.core.access, world.mine["workflow_id"]
+    # Without a role, but with a grant.
+    names["holder"] = access.users.create(ADMIN, email="holder@example.org").id
+    names["bot"] = access.keys.create(ADMIN, name="bot", roles=[])[0].id
+    for one in (names["holder"], names["bot"]):
+        access.grants.put(ADMIN, workflow, one, "editor")
+    _, scoped = access.keys.create(ADMIN, name="s", roles=["owner"], scopes=["users:write"])
+    world.keep(Caller("users' key", frozenset(), key=scoped))
+    kept, key = access.keys.create(ADMIN, name="keys", roles=["admin"])
+    names["keys"] = kept.id
+    few = frozenset({_P.KEYS_WRITE})
+    token = access.exchange_key(key, address="192.0.2.9", scopes=few).access_token
+    world.keep(Caller("keys' token", few, key=token))
+    return {**names, "workflow": workflow}
 
 
 @pytest.mark.parametrize("name", ABOVE)
@@ -271,7 +302,7 @@ def _standing(world: World) -> Any:
     access = world.core.access
     return (
         [(u.id, u.roles, u.valid_from) for u in access.users.page(ADMIN, limit=1000)],
-        access.keys.page(ADMIN, limit=1000),
+        [replace(key, used_at=None) for key in access.keys.page(ADMIN, limit=1000)],
         access.roles.list(ADMIN),
         access.tenants.page(ADMIN, limit=1000),
         access.grants.list(ADMIN, world.mine["workflow_id"]),

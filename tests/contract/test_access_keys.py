@@ -100,14 +100,19 @@ def test_a_token_works_once_and_not_for_ever(store: AccessStore) -> None:
         assert work.tokens.find(token.digest, NOW) is None
 
 
-def test_a_newer_token_of_the_same_purpose_voids_the_older(store: AccessStore) -> None:
-    user = a_user(store, a_tenant(store))
-    old, other = a_token(user), a_token(user, Purpose.RESET)
+def test_a_newer_token_voids_the_older_of_every_purpose(store: AccessStore) -> None:
+    tenant_id = a_tenant(store)
+    user, somebody = (a_user(store, tenant_id) for _ in range(2))
+    invited, old, newest = a_token(user), a_token(user, Purpose.RESET), a_token(user)
+    others = a_token(somebody)
     with anywhere(store) as work:
-        for token in (old, other, a_token(user)):
+        for token in (others, invited, old, newest):
             work.tokens.add(token)
-        assert work.tokens.find(old.digest, NOW) is None
-        assert work.tokens.find(other.digest, NOW) == other
+        found = [work.tokens.find(one.digest, NOW) for one in (invited, old, newest, others)]
+        assert found == [None, None, newest, others]
+        work.tokens.forget(user.id)
+        found = [work.tokens.find(one.digest, NOW) for one in (newest, others)]
+        assert found == [None, others]
 
 
 def test_tenants_have_names_of_their_own(store: AccessStore) -> None:

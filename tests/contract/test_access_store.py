@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import psycopg2
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator.adapters.postgres.access import PostgresAccess
 from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.adapters.postgres.tables_access import users as user_rows
 from orchestrator.errors import NameTaken
 from orchestrator.models.access import Principal, PrincipalKind
 from orchestrator.models.ids import DEFAULT_TENANT
@@ -207,6 +212,23 @@ def test_whoever_acts_sees_its_own_tenant_and_nobody_else_sees_any(pool: Pool) -
         assert work.tenants.page(after=None, limit=99) == []
     with anywhere(store) as work:
         assert work.users.by_email(users[other].email) == (users[other], None)
+
+
+def test_an_error_of_the_record_quotes_nothing_of_what_is_kept(pool: Pool) -> None:
+    """Not what was to be stored, nor the row that Postgres adds, nor the text of the statement."""
+    store, kept = PostgresAccess(pool), new_id().hex
+    user = a_user(store, a_tenant(store), password=kept)
+    unnamed = update(user_rows).where(user_rows.c.id == user.id)
+    with pytest.raises(DBAPIError) as of_row, pool.as_access() as connection:
+        connection.execute(unnamed.values(name=None))
+    with pytest.raises(DBAPIError) as of_values, pool.as_access() as connection:
+        connection.execute(unnamed.values(state="none", password=kept))
+    with pytest.raises(psycopg2.Error) as of_text, pool.cursor(as_access=True) as cursor:
+        cursor.execute("SELECT no_column, %s FROM users", (kept,))
+    words = ("null value in column", "violates check constraint", "no_column")
+    for one, word in zip((of_row, of_values, of_text), words, strict=True):
+        assert word in str(one.value)
+        assert kept not in "".join(traceback.format_exception(one.value))
 
 
 def test_two_owners_cannot_leave_at_the_same_time(pool: Pool) -> None:

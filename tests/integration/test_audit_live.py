@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from uuid import UUID
 import psycopg2
 import pytest
 from flask import Flask
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator import bootstrap
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
@@ -26,6 +27,7 @@ from orchestrator.bootstrap import Core
 from orchestrator.models.access import ADMIN
 from orchestrator.models.audit import digest_of
 from orchestrator.models.ids import DEFAULT_TENANT
+from orchestrator.ports.access import User
 from orchestrator.ports.acting import Acting, acting_as
 from orchestrator.ports.audit import AuditFilter
 from orchestrator.ports.store import Owner
@@ -42,7 +44,7 @@ KEY = "an-admin-key-of-tests"
 AUDIT = {"audit_log", "audit_heads"}
 #: What happens before anybody is known has no transaction of a request: it is recorded before the
 #: answer is sent, and without the entry there is no answer.
-BEFORE_ANYBODY = {"auth.login", "auth.refresh", "oauth.token"}
+BEFORE_ANYBODY = {"auth.refresh", "oauth.token"}
 READS = {
     "logs.query_logs", "nodes.preview", "workflows.validate_workflow",
     "auth.refresh", "auth.make_ticket",
@@ -250,6 +252,35 @@ def test_signing_in_and_out_is_recorded(here: Here) -> None:
     dumped = repr(found)
     assert PASSWORD not in dumped
     assert "not it" not in dumped
+
+
+def test_what_a_sign_in_elsewhere_changes_is_recorded_with_it(here: Here) -> None:
+    """A user who is made or linked, its roles, its session: all with an entry, or not at all."""
+    identities, issuer = here.core.access.identities, "https://id.example.org"
+
+    def new(name: str) -> User:
+        return identities.create_user(
+            tenant_id=DEFAULT_TENANT, email=f"{name}{new_id().hex}@example.org", name="Ada",
+            roles=["viewer"], identity=(issuer, new_id().hex),
+        )  # fmt: skip
+
+    ada, steps = new("ada"), dict[str, Callable[[], Any]]()
+    steps["auth.user_created"] = lambda: new("bea")
+    steps["auth.identity_linked"] = lambda: identities.link(ada, issuer, new_id().hex)
+    steps["auth.roles_changed"] = lambda: identities.set_roles(ada.id, DEFAULT_TENANT, ["editor"])
+    steps["auth.sign_in"] = lambda: here.core.access.open_session(ada.id, address="", agent="")
+    for action, step in steps.items():
+        before, last = here.rows(), here.last()
+        with here.when_recording("RAISE EXCEPTION 'no entry today'"), pytest.raises(DBAPIError):
+            step()
+        assert (here.rows(), here.last()) == (before, last)
+        step()
+        (entry,) = here.entries(last)
+        assert (entry.action, entry.principal_kind) == (action, "user")
+        assert entry.after
+        assert entry.principal_id == ada.id or action == "auth.user_created"
+    assert identities.set_roles(ada.id, DEFAULT_TENANT, ["editor"])
+    assert here.last() == last + 1
 
 
 def test_a_refresh_token_that_comes_back_is_recorded(here: Here) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 import psutil
@@ -14,13 +16,18 @@ import websocket
 
 from orchestrator import bootstrap
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
-from orchestrator.adapters.memory.runtime import MemoryArtifacts
+from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
+from orchestrator.adapters.memory.store import MemoryStore
+from orchestrator.models.access import ADMIN, Permission
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.settings import Auth, Database, Redis, Settings
+from tests.api.conftest import build_core
 from tests.conftest import Databases
 from tests.factories import SECRET_KEY, new_id
 from tests.integration.serving import KEY, Hand, Web, frames, serving
 from tests.waiting import wait_for
+from web.app import create_app
+from web.sockets import Vigil
 
 PASSWORD = "correct-horse-battery-staple"
 PREFIX = "zq-sockets:"
@@ -170,7 +177,13 @@ def test_w1_a_cookie_needs_this_servers_own_origin(web: Web, opens: Open) -> Non
     assert opens(**_bearer()).connected
 
 
-def test_w2_second_thoughts_close_within_30_s(web: Web, opens: Open) -> None:
+def _seq(web: Web, run_id: str) -> int:
+    return int(_call(web, "GET", f"/runs/{run_id}")["seq"])
+
+
+def test_w2_second_thoughts_close_within_30_s(
+    web: Web, hand: Hand, run_id: str, opens: Open
+) -> None:
     body = {"name": "watchers", "permissions": ["runs:read", "logs:read"]}
     _call(web, "POST", "/roles", json=body)
     kept, gone = (
@@ -180,6 +193,12 @@ def test_w2_second_thoughts_close_within_30_s(web: Web, opens: Open) -> None:
     user_id, cookie = _signed_in(web, ["viewer"])
     own = {"Cookie": cookie, "Origin": web.url}
     ticket = _call(web, "POST", "/auth/ticket", headers=_bearer(kept["key"]))["ticket"]
+    _call(web, "POST", "/roles", json={**body, "name": "readers"})
+    reader = _call(web, "POST", "/api-keys", json={"name": "reader", "roles": ["readers"]})
+    (claim,) = hand.claims(UUID(run_id))
+    hand.say(claim, "said before")
+    reads = opens(**_bearer(reader["key"]))
+    assert "said before" in str(list(frames(reads, _seq(web, run_id))))
     lines = {
         "revoked": opens(**_bearer(gone["key"])),
         "changed": opens(**_bearer(kept["key"])),
@@ -192,6 +211,7 @@ def test_w2_second_thoughts_close_within_30_s(web: Web, opens: Open) -> None:
     _call(
         web, "PUT", "/roles/watchers", json={"description": "", "permissions": ["workflows:read"]}
     )
+    _call(web, "PUT", "/roles/readers", json={"description": "", "permissions": ["runs:read"]})
     user = _call(web, "GET", f"/users/{user_id}")
     _call(
         web, "PUT", f"/users/{user_id}",
@@ -205,7 +225,50 @@ def test_w2_second_thoughts_close_within_30_s(web: Web, opens: Open) -> None:
         "revoked": 4401, "disabled": 4401, "changed": 4403, "logs": 4403, "ticket": 4403,
     }  # fmt: skip
     assert lines["fine"].connected
-    assert _held(web) == 1
+    # The reader stays, and of lines that it may not read any more it hears that there are some.
+    told: list[Any] = []
+
+    def withheld() -> bool:
+        hand.say(claim, "said after")
+        told.extend(frames(reads, 1))
+        return "withheld" in told[-1]
+
+    wait_for(withheld, timeout_s=30, what="lines to be withheld")
+    assert not {"level", "message"} & set(told[-1])
+    assert told[-1]["seq"] == _seq(web, run_id)
+    assert _held(web) == 2
+
+
+def test_w2_a_keys_token_that_has_ended_closes_what_it_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a clock of the test's own: a token is good for minutes. A user's socket goes on."""
+    monkeypatch.setattr("web.sockets._LOOK_S", 0.0)
+    clock = SettableClock(datetime(2026, 5, 4, tzinfo=UTC))
+    core = build_core(clock=clock, store=MemoryStore(clock))
+    app, access = create_app(core), core.access
+    _, key = access.keys.create(ADMIN, name="ci", roles=["viewer"])
+    user = access.users.create(ADMIN, email="ada@example.org", roles=["viewer"])
+    token = access.exchange_key(key, address="").access_token
+    own = access.open_session(user.id, address="", agent="").access_token
+    handshake = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+                 "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
+
+    def vigil(bearer: str, query: str = "") -> Vigil:
+        headers = _bearer(bearer) if bearer else {}
+        path = f"/api/v1/runs/{new_id()}/stream{query}"
+        with app.test_request_context(path, headers={**handshake, **headers}):
+            app.preprocess_request()
+            return Vigil(lambda who: who.may(Permission.RUNS_READ))
+
+    clock.advance(core.settings.auth.access_s - 1)
+    ticket = access.ticket(access.principal_of(token, ""))
+    ending = [vigil(token), vigil("", f"?ticket={ticket}")]
+    going_on = [vigil(own), vigil(key)]
+    assert [one.objection() for one in (*ending, *going_on)] == [None] * 4
+    clock.advance(1)
+    assert [one.objection() for one in going_on] == [None] * 2
+    assert [one.objection() for one in ending] == [(4401, "signed out")] * 2
 
 
 def test_w3_another_tenants_run_is_not_there(

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.errors import Conflict, Forbidden, InvalidDefinition, NameTaken, NotFound
 from orchestrator.models.access import ADMIN, GRANTABLE, ROLES, Permission
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
+from orchestrator.ports.acting import Acting, acting_as
 from orchestrator.services.workflows import Workflows
 from tests.unit.access_rig import ADDRESS, Rig
 
@@ -137,6 +138,24 @@ def test_scopes_of_a_key_narrow_its_grants_too(rig: Rig) -> None:
     assert principal.grants == {workflow_id: {Permission.RUNS_READ}}
 
 
+def test_a_rotated_keys_next_has_its_grants(rig: Rig) -> None:
+    """Narrowed to the same scopes, and each told to the audit log in the same commit."""
+    one, two = a_workflow(rig), a_workflow(rig, name="second")
+    old, _ = rig.access.keys.create(ADMIN, name="ci", roles=[], scopes=["runs:read", "runs:start"])
+    rig.access.grants.put(ADMIN, one, old.id, "viewer")
+    rig.access.grants.put(ADMIN, two, old.id, "editor")
+    with acting_as(Acting(principal=ADMIN, action="api-keys.rotate_key")):
+        new, text = rig.access.keys.rotate(ADMIN, old.id, overlap_s=60)
+    both = frozenset({Permission.RUNS_READ, Permission.RUNS_START})
+    expected = {one: {Permission.RUNS_READ}, two: both}
+    assert rig.access.principal_of(text, ADDRESS).grants == expected
+    told = [(e.resource, e.resource_id) for e in rig.store.audit.rows[DEFAULT_TENANT]]
+    assert sorted(told) == sorted(
+        [("api_key", str(old.id)), ("api_key", str(new.id)),
+         ("grant", f"{one}/{new.id}"), ("grant", f"{two}/{new.id}")]
+    )  # fmt: skip
+
+
 def test_a_grant_gives_no_more_than_its_giver_may(rig: Rig) -> None:
     workflow_id, second = a_workflow(rig), a_workflow(rig, name="second")
     ada = rig.user()
@@ -191,3 +210,26 @@ def test_a_deleted_users_grants_go_with_it(rig: Rig) -> None:
     rig.access.grants.put(ADMIN, workflow_id, ada.id, "viewer")
     rig.access.users.delete(ADMIN, ada.id)
     assert rig.access.grants.list(ADMIN, workflow_id) == []
+
+
+def test_only_whoever_has_a_grant_too_touches_its_holder(rig: Rig) -> None:
+    """A grant counts on its own workflow, and a custom role as what it holds."""
+    workflow, other = a_workflow(rig), a_workflow(rig, name="other")
+    rig.access.roles.create(ADMIN, name="keeper", permissions=["users:write", "runs:read"])
+    rig.access.roles.create(ADMIN, name="reader", permissions=["users:write", "runs:read"])
+    keeper, holder = rig.user("keeper"), rig.user(email="holder@example.org")
+    rig.access.grants.put(ADMIN, workflow, keeper.id, "editor")
+    actor = rig.sign_in().principal
+
+    def may(role: str, on: UUID) -> bool:
+        rig.access.grants.put(ADMIN, on, holder.id, role)
+        try:
+            rig.access.users.reset(actor, holder.id)
+        except Forbidden:
+            return False
+        finally:
+            rig.access.grants.delete(ADMIN, on, holder.id)
+        return True
+
+    assert [may("editor", workflow), may("editor", other)] == [True, False]
+    assert [may("owner", workflow), may("reader", other)] == [False, True]

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from orchestrator.errors import ChannelUnavailable, Unauthorized
-from orchestrator.models.access import ADMIN
+from orchestrator.models.access import ADMIN, Permission
 from orchestrator.services.access.sessions import SignedIn
-from tests.unit.access_rig import Rig
+from tests.unit.access_rig import ADDRESS, Rig
 
 
 @pytest.fixture
@@ -61,6 +61,45 @@ def test_a_ticket_does_not_outlive_its_minute_or_its_owner(rig: Rig, signed_in: 
     for ticket in (ended, fresh):
         with pytest.raises(Unauthorized):
             rig.access.take_ticket(ticket)
+
+
+def test_what_a_keys_token_opens_ends_with_the_token(rig: Rig) -> None:
+    """By header or by ticket, also where the ticket was fetched in its last second."""
+    _, key = rig.access.keys.create(ADMIN, name="ci", roles=["operator"])
+    few = frozenset({Permission.RUNS_READ})
+    tokens = [
+        rig.access.exchange_key(key, address=ADDRESS, scopes=scopes).access_token
+        for scopes in (None, few)
+    ]
+    rig.clock.advance(599)
+    held = [rig.access.principal_of(token, ADDRESS) for token in tokens]
+    held += [rig.access.take_ticket(rig.access.ticket(one)) for one in held]
+    late = [rig.access.ticket(one) for one in held[:2]]
+    assert [rig.access.still(one) for one in held] == held
+    assert [one.permissions == few for one in held] == [False, True] * 2
+    rig.clock.advance(1)
+    for one in held:
+        with pytest.raises(Unauthorized):
+            rig.access.still(one)
+    for ticket in late:
+        with pytest.raises(Unauthorized):
+            rig.access.take_ticket(ticket)
+    # The key itself is as good as before, and so is what it holds.
+    whole = rig.access.principal_of(key, ADDRESS)
+    assert rig.access.still(rig.access.take_ticket(rig.access.ticket(whole))) == whole
+
+
+def test_what_a_user_holds_follows_the_session_and_not_the_token(
+    rig: Rig, signed_in: SignedIn
+) -> None:
+    held = rig.access.principal_of(signed_in.access_token, ADDRESS)
+    rig.clock.advance(601)
+    with pytest.raises(Unauthorized):
+        rig.access.principal_of(signed_in.access_token, ADDRESS)
+    assert rig.access.still(held) == held
+    rig.access.sign_out(held)
+    with pytest.raises(Unauthorized):
+        rig.access.still(held)
 
 
 def test_a_ticket_kept_too_long_is_none(rig: Rig, signed_in: SignedIn) -> None:

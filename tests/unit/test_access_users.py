@@ -148,6 +148,7 @@ def test_only_the_installation_knows_tenants(rig: Rig) -> None:
     rig.user("owner", email="eve@example.org", tenant_id=other)
     eve = rig.sign_in("eve@example.org").principal
     assert not eve.may(Permission.TENANTS_WRITE)
+    assert not eve.may(Permission.METRICS_READ)
     tenants = rig.access.tenants
     for touch in (
         lambda: tenants.create(eve, name="x"), lambda: tenants.page(eve),
@@ -202,6 +203,30 @@ def test_invitations_end_and_the_newest_counts(rig: Rig) -> None:
         rig.access.users.redeem(second.token, PASSWORD)
     rig.access.users.redeem(third.token, PASSWORD)
     rig.sign_in()
+
+
+def test_a_reset_voids_the_invitation_before_it(rig: Rig) -> None:
+    invited = rig.access.users.invite(ADMIN, email="ada@example.org", roles=["viewer"])
+    reset = rig.access.users.reset(ADMIN, invited.user.id)
+    with pytest.raises(Unauthorized):
+        rig.access.users.redeem(invited.token, "another fine password")
+    rig.access.users.redeem(reset.token, PASSWORD)
+    rig.sign_in()
+
+
+def test_no_token_outlives_a_password_that_was_set(rig: Rig) -> None:
+    """Whoever asked for a reset to take an account over is too late."""
+    rig.user("viewer")
+    one = rig.sign_in()
+    reset = rig.access.users.reset(ADMIN, one.principal.id)
+    rig.access.users.set_password(one.principal, PASSWORD, f"{PASSWORD} 2", address=ADDRESS)
+    with pytest.raises(Unauthorized):
+        rig.access.users.redeem(reset.token, "another fine password")
+    # A mere sign-in, which may store a newer hash, is no new password.
+    reset = rig.access.users.reset(ADMIN, one.principal.id)
+    rig.sign_in(password=f"{PASSWORD} 2")
+    rig.access.users.redeem(reset.token, PASSWORD)
+    assert rig.record.rows.tokens == {}
 
 
 def test_a_reset_ends_what_the_old_password_opened(rig: Rig) -> None:

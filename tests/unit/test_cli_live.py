@@ -57,6 +57,12 @@ def test_a_retried_node_counts_from_its_first_attempt() -> None:
     assert row.took_ms(datetime.now(UTC)) == 4000
 
 
+def test_a_line_that_is_withheld_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = {"seq": 3, "kind": "log", "node_id": "fetch", "at": at(0.5), "withheld": True}
+    LineDisplay(seen()).show(frame)
+    assert "needs the permission logs:read" in capsys.readouterr().out
+
+
 def test_a_waiting_retry_says_why_and_when() -> None:
     row = seen(4).rows["fetch"]
     assert row.note == "http_status: 503, again in 2.0 s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import queue
@@ -16,11 +17,14 @@ from uuid import UUID
 import pytest
 
 from orchestrator.errors import HandlerError, InvalidDefinition
+from orchestrator.memory_core import build_in_memory
+from orchestrator.models.egress import Egress
 from orchestrator.models.node import Node
 from orchestrator.models.plan import compile as compile_plan
-from orchestrator.models.task import Wait
+from orchestrator.models.task import Claim, Failure, Wait
 from orchestrator.models.workflow import Workflow
 from orchestrator.services.masking import Masker
+from workers.attempt import Attempts
 from workers.functions import Fail, Skip, function
 from workers.handlers import Context
 from workers.secrets import Resolver, hidden
@@ -303,6 +307,33 @@ class _Lookups:
 
 MINE, THEIRS = UUID(int=11), UUID(int=12)
 TENANTS = {MINE: UUID(int=1), THEIRS: UUID(int=2)}
+
+
+def test_what_goes_wrong_in_a_worker_is_for_whoever_runs_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A tenant sees that a look-up failed, and no word of the statement behind it."""
+
+    def failing(_tenant: UUID, _names: Sequence[str]) -> dict[str, str]:
+        raise RuntimeError("SELECT sealed FROM secrets")
+
+    core = build_in_memory()
+    resolver = Resolver(secrets=failing, variables=failing, tenant_of=lambda _run: MINE)
+    attempts = Attempts(
+        outputs=core.store.reads.outputs, artifacts=core.artifacts, clock=core.clock,
+        watching=lambda _claim, _seconds: contextlib.nullcontext(), output_bytes=1000,
+        egress=Egress(), secrets=resolver,
+    )  # fmt: skip
+    plan = compile_plan(
+        Workflow("w", (Node("a", "transform", config={"expression": "secrets.token"}),), ())
+    )
+    claim = Claim(run_id=MINE, task_no=0, attempt=1, claim_id=UUID(int=3))
+    ended = attempts.outcome(claim, plan, {})
+    assert isinstance(ended, Failure)
+    assert ended.error.code == "internal_error"
+    assert "RuntimeError" in ended.error.message
+    assert "SELECT" not in repr(ended)
+    assert "SELECT" in caplog.text
 
 
 def test_only_what_is_mentioned_is_looked_up_under_the_run_s_tenant() -> None:

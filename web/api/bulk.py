@@ -21,11 +21,11 @@ from web.steering_schemas import BulkBody, BulkResult
 @routes.gives(200, BulkResult)
 def cancel_runs(body: dict[str, Any]) -> dict[str, Any]:
     """Cancel the live runs that a filter finds; `dry` only says which they are."""
-    return _shown(_bulk().cancel(_wanted(body), dry=body["dry"]))
+    return _shown(_bulk().cancel(_wanted(body, Permission.RUNS_STEER), dry=body["dry"]))
 
 
 @routes.at("/runs/retry", "POST")
-@routes.needs(Permission.RUNS_STEER, narrowed=True)
+@routes.needs(Permission.RUNS_START, narrowed=True)
 @routes.keyed()
 @routes.body(BulkBody)
 @routes.gives(200, BulkResult)
@@ -35,15 +35,15 @@ def retry_runs(body: dict[str, Any]) -> dict[str, Any]:
     Without `state` it takes those that did not succeed. Retried runs still fit the filter: go on
     with `cursor`, and send an Idempotency-Key, so that a repetition starts nothing twice.
     """
-    batch = _bulk().retry(_wanted(body), dry=body["dry"], key=key_of(body))
+    batch = _bulk().retry(_wanted(body, Permission.RUNS_START), dry=body["dry"], key=key_of(body))
     for item in batch.items:
         if item.new_run_id is not None:
             shared().run_started()
     return _shown(batch)
 
 
-def _wanted(body: Mapping[str, Any]) -> RunFilter:
-    return filter_of(body, body["limit"], Permission.RUNS_STEER)
+def _wanted(body: Mapping[str, Any], permission: Permission) -> RunFilter:
+    return filter_of(body, body["limit"], permission)
 
 
 def _bulk() -> Bulk:

@@ -121,7 +121,7 @@ def resume_run(run_id: UUID) -> Run:
 
 
 @routes.at(f"{_RUN}/retry", "POST")
-@routes.needs(Permission.RUNS_STEER)
+@routes.needs(Permission.RUNS_START)
 @routes.query(WaitQuery)
 @routes.keyed()
 @routes.body(RetryBody, required=False)
@@ -182,6 +182,7 @@ def list_attempts(query: Mapping[str, Any], run_id: UUID, node_id: str) -> dict[
 def list_events(query: Mapping[str, Any], run_id: UUID) -> Response:
     """Return the frames of the socket, moves and log lines in one `seq` order.
 
+    Without `logs:read`, a log line has `"withheld": true` in place of its level and message.
     `next_cursor` is the next `after`; it is null when the run has ended and nothing is left.
     """
     return jsonify(frames_after(_run(run_id), query["after"], query["limit"]))

@@ -150,9 +150,7 @@ class MemoryOneTimeTokens:
 
     def add(self, token: OneTimeToken) -> None:
         """See the port."""
-        same = (token.user_id, token.purpose)
-        kept = self._rows.tokens
-        self._rows.tokens = {k: t for k, t in kept.items() if (t.user_id, t.purpose) != same}
+        self.forget(token.user_id)
         self._rows.tokens[token.digest] = token
 
     def find(self, digest: bytes, at: datetime) -> OneTimeToken | None:
@@ -166,6 +164,11 @@ class MemoryOneTimeTokens:
         if found is not None:
             del self._rows.tokens[digest]
         return found
+
+    def forget(self, user_id: UUID) -> None:
+        """See the port."""
+        kept = self._rows.tokens
+        self._rows.tokens = {k: t for k, t in kept.items() if t.user_id != user_id}
 
 
 class MemoryTenants:

@@ -56,6 +56,7 @@ class MemoryAudit:
                     resource_id=resource_id,
                     before=before,
                     after=after,
+                    detail=acting.detail,
                     address=acting.address,
                     request_id=acting.request_id,
                 )

@@ -227,12 +227,7 @@ class PostgresOneTimeTokens:
 
     def add(self, token: OneTimeToken) -> None:
         """See the port."""
-        self._connection.execute(
-            delete(one_time_tokens).where(
-                one_time_tokens.c.user_id == token.user_id,
-                one_time_tokens.c.purpose == token.purpose,
-            )
-        )
+        self.forget(token.user_id)
         values = {c.name: getattr(token, c.name) for c in _TOKEN}
         self._connection.execute(
             insert(one_time_tokens).values({**values, "purpose": str(token.purpose)})
@@ -256,6 +251,12 @@ class PostgresOneTimeTokens:
             .first()
         )
         return _token(row) if row else None
+
+    def forget(self, user_id: UUID) -> None:
+        """See the port."""
+        self._connection.execute(
+            delete(one_time_tokens).where(one_time_tokens.c.user_id == user_id)
+        )
 
 
 def _good(digest: bytes, at: datetime) -> tuple[Any, ...]:

@@ -91,7 +91,7 @@ def _who(acting: Acting) -> tuple[Any, ...]:
     one = acting.principal
     return (
         one.tenant_id, one.id, str(one.kind), recordable(one.name),
-        recordable(acting.action or ""), "", recordable(acting.address),
+        recordable(acting.action or ""), recordable(acting.detail), recordable(acting.address),
         recordable(acting.request_id),
     )  # fmt: skip
 

@@ -37,13 +37,30 @@ def away(error: Any) -> StoreUnavailable | None:
 
 
 def _first_line(error: object) -> str:
-    return str(error).strip().splitlines()[0]
+    return str(error).strip().partition("\n")[0]
+
+
+def quiet(error: BaseException | None) -> None:
+    """Leave of an error the first line of what the driver says.
+
+    The others quote rows (DETAIL: "Failing row contains ...") and values (LINE 1: ...): a
+    password's hash, a token's digest, an address. An error is logged, so they must not be in it.
+    """
+    if error is not None and error.args:
+        error.args = (_first_line(error.args[0]),)
 
 
 @contextmanager
 def driver_guarded() -> Iterator[None]:
-    """Turn a driver's error that means "Postgres is away" into StoreUnavailable."""
+    """Turn a driver's error that means "Postgres is away" into StoreUnavailable.
+
+    Every other one comes out as it is, but for the rows and values that it quotes.
+    """
     try:
         yield
     except psycopg2.Error as error:
-        raise away(error) or error from error
+        gone = away(error)
+        quiet(error)
+        if gone is not None:
+            raise gone from error
+        raise

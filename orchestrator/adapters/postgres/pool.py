@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from orchestrator.adapters.postgres.away import away, driver_guarded
+from orchestrator.adapters.postgres.away import away, driver_guarded, quiet
 from orchestrator.adapters.postgres.wall import Role, connecting, of_access
 from orchestrator.errors import StoreUnavailable
 from orchestrator.ports.acting import Acting, acting
@@ -94,6 +94,8 @@ class Pool:
             pool_timeout=10,
             pool_recycle=1800,
             isolation_level="AUTOCOMMIT",
+            # An error is logged with its statement, and never with what was to be stored.
+            hide_parameters=True,
             json_serializer=dumps,
             json_deserializer=orjson.loads,
             connect_args={
@@ -248,11 +250,16 @@ def _prepare(connection: Any, record: Any) -> None:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Turn a driver's error that means "Postgres is away" into StoreUnavailable."""
+    """Do what `driver_guarded` does for SQLAlchemy's errors too."""
     try:
         with driver_guarded():
             yield
     except PoolTimeout as error:
         raise StoreUnavailable("no connection to Postgres became free in time") from error
     except DBAPIError as error:
-        raise away(error.orig) or error from error
+        gone = away(error.orig)
+        quiet(error.orig)
+        quiet(error)
+        if gone is not None:
+            raise gone from error
+        raise

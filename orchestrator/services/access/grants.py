@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from orchestrator.errors import Forbidden
-from orchestrator.models.access import GRANTABLE, ROLES, Permission, Principal
+from orchestrator.models.access import Permission, Principal
 from orchestrator.ports.access import AccessStore, AccessWork, Grant
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import Store
 from orchestrator.services.access.principals import Principals
 from orchestrator.services.access.reporting import Reporting
-from orchestrator.services.access.rules import checked_roles, custom_of, gone
+from orchestrator.services.access.rules import checked_roles, custom_of, gone, granted
 
 _KINDS = ("user", "key")
 
@@ -99,20 +99,20 @@ class Grants:
         custom = custom_of(work, actor.tenant_id)
         checked_roles((role,), custom)
         for name in filter(None, (had.role if had else "", role)):
-            _no_more_than(actor, workflow_id, _gives(name, custom))
+            _no_more_than(actor, workflow_id, granted(name, custom))
         grant = Grant(
             workflow_id=workflow_id, principal_id=principal_id, tenant_id=actor.tenant_id,
             role=role, created_at=self._clock.now(),
         )  # fmt: skip
         before = {"role": had.role} if had else None
-        self._reporting.changes("grant", _name(grant), before, {"role": role})
+        self._reporting.changes("grant", grant.name, before, {"role": role})
         work.grants.put(grant)
         return grant
 
     def _take(self, work: AccessWork, actor: Principal, grant: Grant) -> None:
-        gives = _gives(grant.role, custom_of(work, actor.tenant_id))
+        gives = granted(grant.role, custom_of(work, actor.tenant_id))
         _no_more_than(actor, grant.workflow_id, gives)
-        self._reporting.changes("grant", _name(grant), before={"role": grant.role})
+        self._reporting.changes("grant", grant.name, before={"role": grant.role})
         work.grants.delete(actor.tenant_id, grant.workflow_id, grant.principal_id)
 
     def _of(
@@ -136,14 +136,6 @@ def _exists(work: AccessWork, tenant_id: UUID, principal_id: UUID) -> bool:
     return work.api_keys.get(tenant_id, principal_id) is not None
 
 
-def _gives(role: str, custom: Mapping[str, frozenset[Permission]]) -> frozenset[Permission]:
-    return (ROLES.get(role) or custom.get(role, frozenset())) & GRANTABLE
-
-
 def _no_more_than(actor: Principal, workflow_id: UUID, wanted: frozenset[Permission]) -> None:
     if not all(actor.may(permission, workflow_id) for permission in wanted):
         raise Forbidden("a grant holds no more than what you may do with the workflow yourself")
-
-
-def _name(grant: Grant) -> str:
-    return f"{grant.workflow_id}/{grant.principal_id}"

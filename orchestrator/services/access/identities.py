@@ -11,7 +11,7 @@ from orchestrator.models.ids import uuid7
 from orchestrator.ports.access import AccessStore, Identity, User, UserState
 from orchestrator.ports.runtime import Clock
 from orchestrator.services.access.principals import Principals
-from orchestrator.services.access.reporting import Reporting
+from orchestrator.services.access.reporting import Reporting, as_principal, told_of
 from orchestrator.services.access.rules import (
     checked_email,
     checked_name,
@@ -23,7 +23,10 @@ from orchestrator.services.access.rules import (
 
 
 class Identities:
-    """Answers for `core.access.identities`. For steps before anybody is signed in: no actor."""
+    """Answers for `core.access.identities`. For steps before anybody is signed in: no actor.
+
+    What they change is in the audit log in the same commit, as done by the user concerned.
+    """
 
     def __init__(
         self, store: AccessStore, principals: Principals, clock: Clock, reporting: Reporting
@@ -51,9 +54,13 @@ class Identities:
     def link(self, user: User, issuer: str, subject: str) -> Identity:
         """Remember that a provider's subject is this user; NameTaken when it is another one."""
         identity = replace(_identity(user, issuer, subject), created_at=self._clock.now())
-        with self._store.begin(any_tenant=True) as work:
+        with (
+            self._reporting.on_behalf_of(user) as acting,
+            self._store.begin(any_tenant=True) as work,
+        ):
+            acting.action, acting.detail = "auth.identity_linked", issuer
+            self._reporting.changes("user", user.id, after={"issuer": issuer, "subject": subject})
             work.identities.add(identity)
-        self._happened(user, "auth.identity_linked", detail=issuer)
         return identity
 
     def create_user(
@@ -71,7 +78,10 @@ class Identities:
         """
         email = checked_email(email)
         now = self._clock.now()
-        with self._store.begin(any_tenant=True) as work:
+        with (
+            self._reporting.on_behalf_of() as acting,
+            self._store.begin(any_tenant=True) as work,
+        ):
             if work.tenants.get(tenant_id) is None:
                 raise gone("tenant")
             user = User(
@@ -80,10 +90,12 @@ class Identities:
                 roles=checked_roles(roles, custom_of(work, tenant_id)), state=UserState.ACTIVE,
                 valid_from=now, created_at=now, updated_at=now,
             )  # fmt: skip
+            acting.principal, acting.action = as_principal(user), "auth.user_created"
+            acting.detail = identity[0] if identity else ""
+            self._reporting.changes("user", user.id, after=told_of(user))
             work.users.add(user, None)
             if identity is not None:
                 work.identities.add(_identity(user, *identity))
-        self._happened(user, "auth.user_created", detail=identity[0] if identity else "")
         return user
 
     def set_roles(self, user_id: UUID, tenant_id: UUID, roles: Sequence[str]) -> User:
@@ -93,7 +105,10 @@ class Identities:
         taken away ends the user's sessions.
         """
         now = self._clock.now()
-        with self._store.begin(any_tenant=True) as work:
+        with (
+            self._reporting.on_behalf_of() as acting,
+            self._store.begin(any_tenant=True) as work,
+        ):
             owners = work.users.owners(tenant_id)
             user = work.users.get(tenant_id, user_id, lock=True)
             if user is None:
@@ -107,16 +122,12 @@ class Identities:
             if set(user.roles) - set(wanted):
                 changed = replace(changed, valid_from=now)
                 work.sessions.revoke_of_user(user.id, reason="roles", at=now)
+            acting.principal, acting.action = as_principal(user), "auth.roles_changed"
+            acting.detail = " ".join(wanted)
+            self._reporting.changes("user", user.id, told_of(user), told_of(changed))
             work.users.change(changed)
         self._principals.changed(f"user:{user.id}")
-        self._happened(user, "auth.roles_changed", detail=" ".join(wanted))
         return changed
-
-    def _happened(self, user: User, action: str, *, detail: str = "") -> None:
-        self._reporting.happened(
-            user.tenant_id, user.email, action,
-            detail=detail, resource="user", resource_id=user.id,
-        )  # fmt: skip
 
 
 def _identity(user: User, issuer: str, subject: str) -> Identity:

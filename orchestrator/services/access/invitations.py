@@ -1,6 +1,7 @@
 """One-time tokens: an invitation to set a first password, and a reset that sets another.
 
-Whoever makes one hands it over; no mail is sent from here.
+A user has one at a time, and none once the password is set. Whoever makes one hands it over; no
+mail is sent from here.
 """
 
 from __future__ import annotations
@@ -80,9 +81,10 @@ class Invitations:
             self._reporting.on_behalf_of(user) as acting,
             self._store.begin(any_tenant=True) as work,
         ):
-            taken = work.tokens.take(digest, now)
-            # The user as it is now, held: it may have been disabled in the meantime.
-            fresh = work.users.hold(user.id, verified=None) if taken else None
+            # The user as it is now, held: it may have been disabled in the meantime. Held first,
+            # as whoever sets a password does: two of them wait, and never deadlock.
+            fresh = work.users.hold(user.id, verified=None)
+            taken = work.tokens.take(digest, now) if fresh else None
             if taken is None or fresh is None:
                 refuse()
             changed = replace(fresh, name=called, valid_from=now, updated_at=now, has_password=True)
@@ -91,6 +93,7 @@ class Invitations:
             self._reporting.changes("user", user.id)
             work.users.set_password(user.id, known)
             work.users.change(changed)
+            work.tokens.forget(user.id)
             work.sessions.revoke_of_user(user.id, reason="password", at=now)
         return changed
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from orchestrator.errors import Conflict
 from orchestrator.models.access import Principal
 from orchestrator.models.ids import uuid7
-from orchestrator.ports.access import AccessStore, AccessWork, ApiKey
+from orchestrator.ports.access import AccessStore, AccessWork, ApiKey, Grant
 from orchestrator.ports.runtime import Clock
 from orchestrator.services.access.principals import Principals
 from orchestrator.services.access.reporting import Reporting
@@ -23,6 +23,7 @@ from orchestrator.services.access.rules import (
     checked_roles,
     custom_of,
     gone,
+    grants_not_above,
     invalid,
     not_above,
 )
@@ -95,8 +96,9 @@ class Keys:
         overlap_s: float = 86_400.0,
         expires_at: datetime | None = None,
     ) -> tuple[ApiKey, str]:
-        """Return a new key with the same rights; the old one works for `overlap_s` more seconds.
+        """Return a new key with the same roles, scopes and grants.
 
+        The old one works for `overlap_s` more seconds.
         Conflict for a key that is revoked, expired or rotated already. The new key ends at
         `expires_at`; without it, it lives as long from now as the old one was to live.
         """
@@ -119,10 +121,21 @@ class Keys:
             ending = min(old.expires_at or until, until)
             changed = replace(old, rotated_to=new.id, expires_at=ending)
             self._add(work, new, text)
+            self._hand_on(work, old, new)
             self._reporting.changes("api_key", old.id, _told(old), _told(changed))
             work.api_keys.change(changed)
         self._principals.changed(f"key:{old.id}")
         return new, text
+
+    def _hand_on(self, work: AccessWork, old: ApiKey, new: ApiKey) -> None:
+        """Grant a key what another is granted; `_touchable` has seen that this is not too much."""
+        for workflow_id, role in work.standing(old.tenant_id, old.id).grants.items():
+            grant = Grant(
+                workflow_id=workflow_id, principal_id=new.id, tenant_id=new.tenant_id, role=role,
+                created_at=new.created_at,
+            )  # fmt: skip
+            self._reporting.changes("grant", grant.name, after={"role": role})
+            work.grants.put(grant)
 
     def revoke(self, actor: Principal, key_id: UUID) -> None:
         """Make a key void at once; harmless when it is."""
@@ -144,11 +157,16 @@ class Keys:
         return key
 
     def _touchable(self, work: AccessWork, actor: Principal, key_id: UUID) -> ApiKey:
-        """Return a key that is not above the actor: nobody gives or takes what they have not."""
+        """Return a key that is not above the actor: nobody gives or takes what they have not.
+
+        Nor does a key's narrowed token take or renew the whole key.
+        """
         key = self._found(work, actor, key_id, lock=True)
-        if key.id != actor.id:
+        if key.id != actor.id or actor.scopes is not None:
             custom = custom_of(work, actor.tenant_id)
             not_above(actor, key.roles, custom, actor.tenant_id, key.scopes)
+            grants = work.standing(actor.tenant_id, key.id).grants
+            grants_not_above(actor, grants, custom, key.scopes)
         return key
 
 

@@ -12,19 +12,17 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
 
 from orchestrator.models.access import (
     ADMIN,
-    GRANTABLE,
-    ROLES,
     Permission,
     Principal,
     PrincipalKind,
-    narrowed,
     permissions_of,
+    restricted,
 )
 from orchestrator.ports.access import (
     AccessCache,
@@ -37,7 +35,7 @@ from orchestrator.ports.access import (
     UserState,
 )
 from orchestrator.ports.runtime import Clock
-from orchestrator.services.access.rules import known_permissions
+from orchestrator.services.access.rules import granted, known_permissions
 from orchestrator.services.access.tokens import AccessTokens, refuse
 
 #: Seconds a principal is remembered, and seconds until its marks are looked at again.
@@ -97,9 +95,9 @@ class Principals:
             return self.of_api_key(bearer)
         claims = self._tokens.read(bearer)
         if claims.session_id == claims.subject:
-            principal = self.of_key(claims.tenant_id, claims.subject)
-            if claims.scopes is not None:
-                principal = narrowed(principal, known_permissions(claims.scopes))
+            scopes = None if claims.scopes is None else known_permissions(claims.scopes)
+            ends_at = datetime.fromtimestamp(claims.expires_at, UTC)
+            principal = restricted(self.of_key(claims.tenant_id, claims.subject), scopes, ends_at)
         else:
             principal = self.of_session(claims.session_id)
         if (principal.id, principal.tenant_id) != (claims.subject, claims.tenant_id):
@@ -122,12 +120,18 @@ class Principals:
         return self._remembered(name, lambda: self._read_key(prefix, given))
 
     def still(self, principal: Principal) -> Principal:
-        """Return a principal as it is now; Unauthorized when it is void."""
+        """Return a principal as it is now; Unauthorized when it is void.
+
+        A key's token ends in its time. A user's goes on with its session, as the page that renews
+        it does: signing out, a new password and a lost role end that.
+        """
+        if principal.expires_at is not None and principal.expires_at <= self._clock.now():
+            refuse()
         if principal.kind is PrincipalKind.SYSTEM:
             return principal
         if principal.kind is PrincipalKind.KEY:
             now = self.of_key(principal.tenant_id, principal.id)
-            return narrowed(now, principal.scopes)
+            return restricted(now, principal.scopes, principal.expires_at)
         if principal.session_id is None:
             refuse()
         return self.of_session(principal.session_id)
@@ -271,10 +275,7 @@ def _of_key(key: ApiKey, standing: Standing) -> _Found:
 
 def _grants(standing: Standing) -> dict[UUID, frozenset[Permission]]:
     custom = custom_roles(standing)
-    return {
-        workflow: (ROLES.get(role) or custom.get(role, frozenset())) & GRANTABLE
-        for workflow, role in standing.grants.items()
-    }
+    return {workflow: granted(role, custom) for workflow, role in standing.grants.items()}
 
 
 def custom_roles(standing: Standing) -> dict[str, frozenset[Permission]]:

@@ -9,9 +9,30 @@ from uuid import UUID
 
 from orchestrator.models.access import Principal, PrincipalKind
 from orchestrator.models.audit import digest_of
+from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.access import User
 from orchestrator.ports.acting import Acting, acting, acting_as, note, origin
 from orchestrator.services.auditing import Auditing
+
+#: Until it shows who acts; nothing is ever recorded under this name.
+_NOBODY = Principal(
+    id=UUID(int=0), kind=PrincipalKind.USER, name="", tenant_id=DEFAULT_TENANT
+)  # fmt: skip
+
+
+def as_principal(user: User) -> Principal:
+    """Return a user as it stands in the audit log: it may do nothing."""
+    return Principal(
+        id=user.id, kind=PrincipalKind.USER, name=user.email, tenant_id=user.tenant_id
+    )  # fmt: skip
+
+
+def told_of(user: User) -> dict[str, object]:
+    """Return what the audit log's digests of a user are made of."""
+    return {
+        "email": user.email, "name": user.name, "roles": sorted(user.roles),
+        "state": str(user.state),
+    }  # fmt: skip
 
 
 class Reporting:
@@ -32,16 +53,17 @@ class Reporting:
         )
 
     @contextmanager
-    def on_behalf_of(self, user: User) -> Iterator[Acting]:
+    def on_behalf_of(self, user: User | None = None, *, address: str = "") -> Iterator[Acting]:
         """Let a user act who has no credential yet: what it changes is recorded with the change.
 
-        Set the `action` before the transaction ends; without one nothing is recorded.
+        Who it is may show only in the transaction: then set `principal`, to what `as_principal`
+        returns. Set the `action` before the transaction ends; without one nothing is recorded.
         """
         came = origin()
-        principal = Principal(
-            id=user.id, kind=PrincipalKind.USER, name=user.email, tenant_id=user.tenant_id
-        )
-        one = Acting(principal=principal, address=came.address, request_id=came.request_id)
+        one = Acting(
+            principal=_NOBODY if user is None else as_principal(user),
+            address=address or came.address, request_id=came.request_id,
+        )  # fmt: skip
         with acting_as(one):
             yield one
 
@@ -55,10 +77,15 @@ class Reporting:
         detail: str = "",
         resource: str = "",
         resource_id: object = "",
+        refused: bool = False,
     ) -> None:
-        """Record a step, unless a request that acts records it with its own write."""
+        """Record a step, unless a request that acts records it with its own write.
+
+        What was `refused` is recorded in any case: it writes nothing that could carry the entry.
+        """
         one = acting()
-        if self._auditing is None or (one is not None and one.action is not None):
+        told = one is not None and one.action is not None and not refused
+        if self._auditing is None or told:
             return
         self._auditing.happened(
             tenant_id, principal, action, address, "", detail,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from orchestrator.errors import Forbidden, InvalidDefinition, NotFound
-from orchestrator.models.access import ROLES, Permission, Principal, permissions_of
+from orchestrator.models.access import GRANTABLE, ROLES, Permission, Principal, permissions_of
 from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.ports.access import AccessWork
 
@@ -116,6 +116,30 @@ def not_above(
         wanted &= known_permissions(scopes)
     if not wanted <= actor.permissions or ("owner" in roles and "owner" not in actor.roles):
         raise Forbidden("this concerns a role above your own")
+
+
+def granted(role: str, custom: Mapping[str, frozenset[Permission]]) -> frozenset[Permission]:
+    """Return what a role gives on a single workflow; an unknown one gives nothing."""
+    return (ROLES.get(role) or custom.get(role, frozenset())) & GRANTABLE
+
+
+def grants_not_above(
+    actor: Principal,
+    grants: Mapping[UUID, str],
+    custom: Mapping[str, frozenset[Permission]],
+    scopes: Iterable[str] | None = None,
+) -> None:
+    """Raise Forbidden where a grant, narrowed to scopes, holds what the actor may not do there.
+
+    Whoever could reset a user, or renew a key, would have its grants as well as its roles.
+    """
+    kept = None if scopes is None else known_permissions(scopes)
+    for workflow_id, role in grants.items():
+        wanted = granted(role, custom)
+        if kept is not None:
+            wanted &= kept
+        if not all(actor.may(permission, workflow_id) for permission in wanted):
+            raise Forbidden("this concerns a grant above what you may do with its workflow")
 
 
 def in_tenant(actor: Principal, tenant_id: UUID | None) -> UUID:

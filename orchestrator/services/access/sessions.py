@@ -14,7 +14,7 @@ from orchestrator.ports.access import AccessStore, AccessWork, Session, User
 from orchestrator.ports.runtime import Clock
 from orchestrator.services.access.principals import Principals, alive
 from orchestrator.services.access.refresh_tokens import Presented, RefreshTokens, digest_of
-from orchestrator.services.access.reporting import Reporting
+from orchestrator.services.access.reporting import Reporting, as_principal
 from orchestrator.services.access.tokens import AccessTokens, refuse
 
 #: Seconds within which a token that was just traded is answered with what it was traded for: two
@@ -88,7 +88,10 @@ class Sessions:
         now = self._clock.now()
         session_id = uuid7(now)
         token = self._refresh_tokens.make(session_id, 0)
-        with self._store.begin(any_tenant=True) as work:
+        with (
+            self._reporting.on_behalf_of(address=address) as acting,
+            self._store.begin(any_tenant=True) as work,
+        ):
             user = work.users.hold(user_id, verified=verified)
             if user is None:
                 refuse()
@@ -104,27 +107,30 @@ class Sessions:
                 agent=_storable(agent), created_at=began, used_at=began,
                 expires_at=began + min(self._life, self._idle),
             )  # fmt: skip
+            acting.principal, acting.action = as_principal(user), "auth.sign_in"
+            told = {"user_id": user.id, "expires_at": session.expires_at}
+            self._reporting.changes("session", session.id, after=told)
             work.sessions.add(session)
-        signed = self._signed_in(session, token)
-        self._report(signed.principal, "auth.sign_in", address, session.id)
-        return signed
+        return self._signed_in(session, token)
 
     def refresh(self, token: str, *, address: str, agent: str) -> SignedIn:
         """Trade a refresh token; see `facade.Access.refresh`."""
         shown = self._refresh_tokens.read(token)
         if shown is None:
             refuse()
-        with self._store.begin(any_tenant=True) as work:
+        with (
+            self._reporting.on_behalf_of(address=address) as acting,
+            self._store.begin(any_tenant=True) as work,
+        ):
             traded = self._trade(work, shown)
+            if traded is not None and traded.stolen:
+                acting.principal, acting.action = as_principal(traded.user), "auth.refresh_reused"
+                acting.detail = "a used refresh token came back; its session is ended"
+                self._reporting.changes("session", traded.session.id)
         if traded is None:
             refuse()
         if traded.stolen:
             self._principals.changed(f"session:{traded.session.id}")
-            self._reporting.happened(
-                traded.user.tenant_id, traded.user.email, "auth.refresh_reused",
-                address=address, detail="a used refresh token came back; its session is ended",
-                resource="session", resource_id=traded.session.id,
-            )  # fmt: skip
             refuse()
         return self._signed_in(traded.session, traded.token)
 

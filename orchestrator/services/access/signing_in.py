@@ -65,10 +65,14 @@ class SigningIn:
             self._lockout.attempt(account, address)
         except TooManyAttempts as error:
             if error.extra["first"]:
-                self._reporting.happened(None, account, "auth.locked_out", address=address)
+                self._reporting.happened(
+                    None, account, "auth.locked_out", address=address, refused=True
+                )
             raise
 
     def _failed(self, account: str, user: User | None, address: str) -> NoReturn:
         tenant_id = user.tenant_id if user else None
-        self._reporting.happened(tenant_id, account, "auth.sign_in_failed", address=address)
+        self._reporting.happened(
+            tenant_id, account, "auth.sign_in_failed", address=address, refused=True
+        )
         raise Unauthorized("the e-mail address or the password is wrong") from None

@@ -9,10 +9,12 @@ import hmac
 import json
 import re
 import secrets
+from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
-from orchestrator.models.access import ADMIN, Principal, PrincipalKind, narrowed
+from orchestrator.models.access import ADMIN, Principal, PrincipalKind, restricted
 from orchestrator.models.secret_keys import SecretKeys
 from orchestrator.ports.access import AccessCache
 from orchestrator.ports.runtime import Clock
@@ -26,7 +28,10 @@ _TICKET = re.compile(r"zqt_[A-Za-z0-9_-]{43}")
 
 
 class Tickets:
-    """Issues and takes tickets. What is kept names whose one is, never what they may do."""
+    """Issues and takes tickets. What is kept names whose one is, never what they may do.
+
+    A ticket that was fetched with a key's token opens a socket that ends with the token.
+    """
 
     def __init__(
         self, cache: AccessCache, principals: Principals, secrets: SecretKeys, clock: Clock
@@ -47,6 +52,7 @@ class Tickets:
                 "tenant": str(principal.tenant_id),
                 "session": str(principal.session_id) if principal.session_id else None,
                 "scopes": None if principal.scopes is None else sorted(principal.scopes),
+                "ends": principal.expires_at.timestamp() if principal.expires_at else None,
                 "until": self._clock.now().timestamp() + TICKET_S,
             }
         )
@@ -64,8 +70,9 @@ class Tickets:
         fits = [hmac.compare_digest(_mac(k, digest, text), mac) for k in self._keys]
         if not any(fits):
             refuse()
-        kept = json.loads(text)
-        if kept["until"] <= self._clock.now().timestamp():
+        kept: dict[str, Any] = json.loads(text)
+        ends = kept.get("ends")
+        if min(kept["until"], ends or kept["until"]) <= self._clock.now().timestamp():
             refuse()
         kind, owner, tenant_id = PrincipalKind(kept["kind"]), UUID(kept["id"]), UUID(kept["tenant"])
         session_id = UUID(kept["session"]) if kept["session"] else None
@@ -73,7 +80,8 @@ class Tickets:
             return ADMIN
         if kind is PrincipalKind.KEY:
             scopes = None if kept["scopes"] is None else known_permissions(kept["scopes"])
-            return narrowed(self._principals.of_key(tenant_id, owner), scopes)
+            ends_at = None if ends is None else datetime.fromtimestamp(ends, UTC)
+            return restricted(self._principals.of_key(tenant_id, owner), scopes, ends_at)
         if session_id is None:
             refuse()
         return self._principals.of_session(session_id)

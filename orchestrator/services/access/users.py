@@ -14,13 +14,14 @@ from orchestrator.ports.runtime import Clock
 from orchestrator.services.access.invitations import Invitation, Invitations
 from orchestrator.services.access.passwords import Passwords
 from orchestrator.services.access.principals import Principals
-from orchestrator.services.access.reporting import Reporting
+from orchestrator.services.access.reporting import Reporting, told_of
 from orchestrator.services.access.rules import (
     checked_email,
     checked_name,
     checked_roles,
     custom_of,
     gone,
+    grants_not_above,
     in_tenant,
     not_above,
 )
@@ -29,8 +30,8 @@ from orchestrator.services.access.signing_in import SigningIn
 
 class Users:
     """Answers for `core.access.users`. Asks itself whether the actor may, beyond the permission of
-    the route: nobody gives, takes or touches what is above them (Forbidden), and a tenant keeps
-    its last owner (LastOwner). Another tenant's user is NotFound.
+    the route: nobody gives, takes or touches what is above them, be it a role or a grant
+    (Forbidden), and a tenant keeps its last owner (LastOwner). Another tenant's user is NotFound.
     """
 
     def __init__(
@@ -109,14 +110,14 @@ class Users:
             roles=wanted, state=UserState.ACTIVE, valid_from=now, created_at=now, updated_at=now,
             has_password=password is not None,
         )  # fmt: skip
-        self._reporting.changes("user", user.id, after=_told(user))
+        self._reporting.changes("user", user.id, after=told_of(user))
         work.users.add(user, password)
         return user
 
     def reset(self, actor: Principal, user_id: UUID) -> Invitation:
         """Return a token by which the user may set a password (an invited user's: anew).
 
-        Good for a day; earlier ones are void.
+        Good for a day; earlier ones, an invitation too, are void.
         """
         with self._store.begin() as work:
             user = self._touchable(work, actor, user_id)
@@ -167,6 +168,8 @@ class Users:
                 raise gone("user")
             if user.id != actor.id or (wanted, state) != (None, None):
                 not_above(actor, {*user.roles, *(wanted or ())}, custom, actor.tenant_id)
+                grants = work.standing(actor.tenant_id, user.id).grants
+                grants_not_above(actor, grants, custom)
             now = self._clock.now()
             changed = replace(
                 user,
@@ -182,13 +185,13 @@ class Users:
                 changed = replace(changed, valid_from=now)
                 reason = "disabled" if changed.state is UserState.DISABLED else "roles"
                 work.sessions.revoke_of_user(user.id, reason=reason, at=now)
-            self._reporting.changes("user", user.id, _told(user), _told(changed))
+            self._reporting.changes("user", user.id, told_of(user), told_of(changed))
             work.users.change(changed)
         self._principals.changed(f"user:{user.id}")
         return changed
 
     def set_password(self, actor: Principal, current: str, new: str, *, address: str) -> None:
-        """Change the actor's own password; ends all its sessions, this one too.
+        """Change the actor's own password; ends all its sessions, this one too, and its tokens.
 
         Unauthorized when the current one is wrong; counts as a sign-in does (TooManyAttempts).
         """
@@ -205,6 +208,7 @@ class Users:
             self._reporting.changes("user", user.id)
             work.users.set_password(user.id, known)
             work.users.change(replace(held, valid_from=now, updated_at=now))
+            work.tokens.forget(user.id)
             work.sessions.revoke_of_user(user.id, reason="password", at=now)
         self._principals.changed(f"user:{user.id}")
 
@@ -215,7 +219,7 @@ class Users:
             user = self._touchable(work, actor, user_id)
             if owners == [user.id]:
                 raise LastOwner
-            self._reporting.changes("user", user.id, before=_told(user))
+            self._reporting.changes("user", user.id, before=told_of(user))
             work.grants.forget(actor.tenant_id, user.id)
             work.users.delete(actor.tenant_id, user.id)
         self._principals.changed(f"user:{user.id}")
@@ -238,22 +242,16 @@ class Users:
         return len(ended)
 
     def _touchable(self, work: AccessWork, actor: Principal, user_id: UUID) -> User:
-        """Return a user of the actor's tenant who is not above the actor."""
-        user = work.users.get(actor.tenant_id, user_id)
+        """Return a user of the actor's tenant who is not above the actor; held to the end."""
+        user = work.users.get(actor.tenant_id, user_id, lock=True)
         if user is None:
             raise gone("user")
         if user.id != actor.id:
-            not_above(actor, user.roles, custom_of(work, actor.tenant_id), actor.tenant_id)
+            custom = custom_of(work, actor.tenant_id)
+            not_above(actor, user.roles, custom, actor.tenant_id)
+            grants_not_above(actor, work.standing(actor.tenant_id, user.id).grants, custom)
         return user
 
 
 def _is_owner(user: User) -> bool:
     return "owner" in user.roles and user.state is UserState.ACTIVE
-
-
-def _told(user: User) -> dict[str, object]:
-    """Return what the audit log's digests are made of."""
-    return {
-        "email": user.email, "name": user.name, "roles": sorted(user.roles),
-        "state": str(user.state),
-    }  # fmt: skip
