@@ -16,6 +16,7 @@ import orjson
 
 from orchestrator.errors import ZQError
 from orchestrator.models.egress import Egress
+from orchestrator.models.large_output import file_of, is_marker, marker, name_of
 from orchestrator.models.node import Node
 from orchestrator.models.plan import Plan, PlanNode
 from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
@@ -34,8 +35,6 @@ from workers.secrets import Resolver
 
 log = logging.getLogger(__name__)
 
-#: How an output that is too large for the record is named in its place.
-_KEPT_OUTSIDE = "$artifact"
 #: Errors that another attempt would only repeat.
 _HOPELESS = frozenset({"expression_error", "too_large", "quota_exceeded"})
 
@@ -81,7 +80,7 @@ class Attempts:
                     outcome = self._hidden(claim, task, scope)
                 else:
                     outcome = self._worked(claim, task, scope, None)
-            return self._fitting(claim, task.node.id, outcome)
+            return self.kept(claim, task.node.id, outcome)
         except StopRequested as stop:
             if stop.reason != "timeout":
                 return None
@@ -149,28 +148,28 @@ class Attempts:
         return {
             "inputs": input or {},
             "nodes": {
-                plan.nodes[no].node.id: {"output": self._fetched(output)}
+                plan.nodes[no].node.id: {"output": self._fetched(claim.run_id, output)}
                 for no, output in outputs.items()
             },
             "run": {"id": str(claim.run_id), "attempt": claim.attempt},
             "now": self._clock.now(),
         }
 
-    def _fetched(self, output: Any) -> Any:
-        if isinstance(output, dict) and set(output) == {_KEPT_OUTSIDE}:
-            run_id, name = output[_KEPT_OUTSIDE].split("/")
-            _, data = self._artifacts.get(UUID(run_id), name)
-            return orjson.loads(data)
-        return output
+    def _fetched(self, run_id: UUID, output: Any) -> Any:
+        """Return what an output stands for; only a file of this very run is ever opened."""
+        name = file_of(run_id, output)
+        return output if name is None else orjson.loads(self._artifacts.get(run_id, name)[1])
 
-    def _fitting(self, claim: Claim, node_id: str, outcome: Outcome) -> Outcome:
-        """Keep a large output outside the record, and name it in its place."""
+    def kept(self, claim: Claim, node_id: str, outcome: Outcome) -> Outcome:
+        """Keep a large output outside the record, and name it in its place.
+
+        So is one that looks like such a name itself: read as one, it would open another's file.
+        """
         if not isinstance(outcome, Value):
             return outcome
         data = orjson.dumps(outcome.output)
-        if len(data) <= self._output_bytes:
+        if len(data) <= self._output_bytes and not is_marker(outcome.output):
             return outcome
-        name = f"output-{claim.task_no}-{claim.attempt}.json"
+        name = name_of(claim.task_no, claim.attempt)
         self._artifacts.put(claim.run_id, name, data, "application/json", node_id)
-        # With the run's id: a later run may take the output over.
-        return Value(output={_KEPT_OUTSIDE: f"{claim.run_id}/{name}"})
+        return Value(output=marker(claim.run_id, name))

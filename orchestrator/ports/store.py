@@ -143,7 +143,8 @@ class UnitOfWork(Protocol):
     def rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
         """Store a run of `new.origin_run_id`'s version and input in which only `again` runs.
 
-        The other tasks are taken over as they ended, with their outputs. `again` must hold every
+        The other tasks are taken over as they ended, with their outputs; one kept in a file is
+        said to be in the new run's file of that name. `again` must hold every
         dependant of its tasks, else a task would be taken over that depends on one that runs.
         IllegalMove while the origin has not ended. Roots that run again are left `ready`.
         """
@@ -227,6 +228,9 @@ class Reads(Protocol):
 
     def outputs(self, run_id: UUID, task_nos: Sequence[int]) -> dict[int, Any]:
         """Return the outputs of those of the tasks that succeeded."""
+
+    def large_outputs(self, run_id: UUID) -> dict[int, str]:
+        """Return the files of the run that outputs are kept in, by `task_no`."""
 
     def input(self, run_id: UUID) -> Any:
         """Return the input of a run; None for an unknown one."""
