@@ -17,7 +17,7 @@ import tenacity
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
-    from orchestrator.client.documents import RunDoc, TaskDoc, WhyDoc, WorkflowDoc
+    from orchestrator.client.documents import ArtifactDoc, RunDoc, TaskDoc, WhyDoc, WorkflowDoc
     from orchestrator.client.watching import Frame
 
 _PAGE, _EVENTS, _BULK = 200, 1000, 1000
@@ -328,10 +328,15 @@ class Client:
         items: list[dict[str, Any]] = answer["items"]
         return items
 
-    def artifacts(self, run_id: str) -> list[dict[str, Any]]:
-        """Return the files a run has left behind: name, content_type, size_bytes."""
+    def artifacts(self, run_id: str) -> list[ArtifactDoc]:
+        """Return the files a run has left behind."""
         page = self._json("GET", f"runs/{quote(run_id, safe='')}/artifacts")
-        return cast("list[dict[str, Any]]", page["items"])
+        return cast("list[ArtifactDoc]", page["items"])
+
+    def artifact(self, run_id: str, name: str) -> bytes:
+        """Return what is in one of them; ApiError 404."""
+        path = f"runs/{quote(run_id, safe='')}/artifacts/{quote(name, safe='')}"
+        return self.request("GET", path).content
 
 
 def _new_key() -> dict[str, str]:

@@ -37,13 +37,30 @@ def finished(server: MemoryServer, input: Any) -> dict[str, Any]:
     return server.run(run_id)
 
 
+def files(server: MemoryServer, run_id: str) -> dict[str, bytes]:
+    """Return what is in each of a run's files."""
+    names = [each["name"] for each in server.artifacts(run_id)]
+    return {name: server.artifact(run_id, name) for name in names}
+
+
 def test_a_large_output_travels_from_node_to_node_outside_the_record() -> None:
     server = MemoryServer()
     server.create(echo().definition())
     run = finished(server, LARGE)
     names = [f"output-{no}-1.json" for no in (0, 1)]
     assert run["output"] == {"b": {"$artifact": f"{run['id']}/{names[1]}"}}
-    assert server.artifacts(run["id"]) == dict.fromkeys(names, b'"%s"' % LARGE.encode())
+    assert files(server, run["id"]) == dict.fromkeys(names, b'"%s"' % LARGE.encode())
+
+
+def test_a_test_sees_outputs_whole_however_large() -> None:
+    result = run_workflow(echo(), {"x": LARGE})
+    assert result.outputs == {"a": LARGE, "b": LARGE}
+    assert result.output == {"b": LARGE}
+    looks = {"$artifact": UNKNOWN}
+    assert run_workflow(echo(), {"x": looks}).output == {"b": looks}
+    # What an expression has made of names is a value.
+    named = echo(settings={"output": "{'b': {'$artifact': inputs.x}, 'size': 1}"})
+    assert run_workflow(named, {"x": UNKNOWN}).output == {"b": looks, "size": 1}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +71,7 @@ def test_what_looks_like_a_name_is_a_value_like_any_other(name: Any) -> None:
     server.create(echo().definition())
     run = finished(server, {"$artifact": name})
     assert run["state"] == "succeeded"
-    assert server.artifacts(run["id"])["output-1-1.json"].startswith(b'{"$artifact":')
+    assert files(server, run["id"])["output-1-1.json"].startswith(b'{"$artifact":')
 
 
 def test_nobody_reads_the_file_of_another_run_or_of_another_node() -> None:
@@ -64,7 +81,7 @@ def test_nobody_reads_the_file_of_another_run_or_of_another_node() -> None:
     mine = server.start("echo", {"x": {"$artifact": f"{theirs}/output-0-1.json"}})["id"]
     assert [*server.watch(mine)]
     expected = b'{"$artifact":"%s/output-0-1.json"}' % theirs.encode()
-    assert server.artifacts(mine) == dict.fromkeys(("output-0-1.json", "output-1-1.json"), expected)
+    assert files(server, mine) == dict.fromkeys(("output-0-1.json", "output-1-1.json"), expected)
 
 
 @pytest.mark.parametrize("way", ["function", "pin", "called pin"])
