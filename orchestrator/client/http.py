@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _PAGE, _EVENTS, _BULK = 200, 1000, 1000
 #: The longest name a workflow can have.
 _NAME = 200
-_UNREACHABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+#: Seconds until a server that says nothing, or takes no connection, counts as away.
+_ANSWER_S, _CONNECT_S = 30.0, 5.0
+_UNREACHABLE = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException)
 
 
 class ServerUnreachable(ZQError):
@@ -47,8 +49,8 @@ class Client:
     """A session with one server. Close it, or use it in a `with`; one thread at a time.
 
     `key` may be a function, asked before every request: a sign-in's token does not live long.
-    `patience_s` is how long a request is repeated while the server is away or answers 503; what
-    creates something carries an Idempotency-Key, so a repetition creates nothing twice.
+    `patience_s` is how long a request is repeated while the server is away, hangs or answers 503;
+    what creates something carries an Idempotency-Key, so a repetition creates nothing twice.
     """
 
     def __init__(
@@ -59,15 +61,17 @@ class Client:
         try:
             self._http = httpx.Client(
                 base_url=self.server, auth=self._signed,
-                timeout=httpx.Timeout(30.0, connect=5.0), trust_env=False,
+                timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S), trust_env=False,
             )  # fmt: skip
         except httpx.InvalidURL as error:
             raise self._unreachable(error) from None
         self._insist = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_pass),
-            stop=tenacity.stop_after_delay(patience_s)
-            if patience_s
-            else tenacity.stop_after_attempt(1),
+            # Twice at least: a server that hangs may use up all patience with one request.
+            stop=tenacity.stop_all(
+                tenacity.stop_after_delay(patience_s),
+                tenacity.stop_after_attempt(2 if patience_s else 1),
+            ),
             wait=tenacity.wait_fixed(0.3),
             reraise=True,
         )
