@@ -87,8 +87,10 @@ class Workflows(Protocol):
     def change(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
         """Store the next version; VersionMismatch unless `saved.version` follows the stored one."""
 
-    def get(self, tenant_id: UUID, workflow_id: UUID) -> SavedWorkflow | None:
-        """Return one workflow, archived and ad hoc ones too."""
+    def get(
+        self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
+    ) -> SavedWorkflow | None:
+        """Return one workflow, also an archived or ad hoc one; `lock` keeps others from it."""
 
     def named(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
         """Return the one live workflow of this name."""

@@ -40,6 +40,17 @@ def test_versions_come_in_pages(api: Api, changed: str) -> None:
     refused(api.get(f"/workflows/{uuid4()}/versions"), 404)
 
 
+def test_a_version_says_the_present_status_and_its_tag_knows(api: Api, changed: str) -> None:
+    path = f"/workflows/{changed}/versions/1"
+    read = api.get(path)
+    assert (read.json["version"], read.json["status"]) == (1, "published")
+    tag = {"If-None-Match": read.headers["ETag"]}
+    assert api.get(path, headers=tag).status_code == 304
+    api.post(f"/workflows/{changed}/archive")
+    again = api.get(path, headers=tag)
+    assert (again.status_code, again.json["status"]) == (200, "archived")
+
+
 def test_diff_names_every_change(api: Api, changed: str) -> None:
     found = api.get(f"/workflows/{changed}/diff").json
     assert (found["from"], found["to"]) == (1, 2)

@@ -179,8 +179,10 @@ class MemoryWorkflows:
         found = [w for w in self._tables.workflows.values() if w.tenant_id == tenant_id]
         return sorted((w for w in found if _listed(w)), key=lambda w: w.id, reverse=True)
 
-    def get(self, tenant_id: UUID, workflow_id: UUID) -> SavedWorkflow | None:
-        """See the port."""
+    def get(
+        self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
+    ) -> SavedWorkflow | None:
+        """See the port. Whoever opened the unit has everything locked."""
         saved = self._tables.workflows.get(workflow_id)
         return saved if saved and saved.tenant_id == tenant_id else None
 

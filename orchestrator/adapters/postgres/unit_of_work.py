@@ -144,14 +144,15 @@ class PostgresWorkflows:
             )
         )
 
-    def get(self, tenant_id: UUID, workflow_id: UUID) -> SavedWorkflow | None:
+    def get(
+        self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
+    ) -> SavedWorkflow | None:
         """See the port."""
+        wanted = select(workflows).where(
+            workflows.c.id == workflow_id, workflows.c.tenant_id == tenant_id
+        )
         row = (
-            self._connection.execute(
-                select(workflows).where(
-                    workflows.c.id == workflow_id, workflows.c.tenant_id == tenant_id
-                )
-            )
+            self._connection.execute(wanted.with_for_update() if lock else wanted)
             .mappings()
             .one_or_none()
         )
