@@ -121,9 +121,9 @@ def _definition(workflow: Workflow | Mapping[str, Any] | str | PathLike[str]) ->
         return workflow.definition()
     if isinstance(workflow, Mapping):
         return dict(workflow)
-    from orchestrator.services.definitions import from_yaml
+    from orchestrator.services.definitions import from_yaml, taken_status
 
-    return from_yaml(Path(workflow).read_text(encoding="utf-8"))
+    return taken_status(from_yaml(Path(workflow).read_text(encoding="utf-8")))[0]
 
 
 def refuse_unknown(pins: Mapping[str, Pin], definition: Mapping[str, Any]) -> None:

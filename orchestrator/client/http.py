@@ -161,9 +161,14 @@ class Client:
 
     # --- workflows ------------------------------------------------------------------------------
 
-    def workflows(self, *, query: str | None = None, limit: int | None = None) -> list[WorkflowDoc]:
-        """Return saved workflows, newest first; `query` looks in their names."""
-        params = {"q": query} if query else {}
+    def workflows(
+        self, *, query: str | None = None, limit: int | None = None, status: Sequence[str] = ()
+    ) -> list[WorkflowDoc]:
+        """Return saved workflows, newest first; `query` looks in their names.
+
+        Without `status`, all that are not archived.
+        """
+        params = {**({"q": query} if query else {}), "status": list(status)}
         return list(self._pages("workflows", params, limit))
 
     def workflow(self, name_or_id: str) -> WorkflowDoc:
@@ -176,11 +181,15 @@ class Client:
             workflow_id = found["id"]
         return cast("WorkflowDoc", self._json("GET", f"workflows/{workflow_id}"))
 
-    def find(self, name: str) -> WorkflowDoc | None:
-        """Return the workflow of exactly this name, without its definition, if there is one."""
+    def find(self, name: str, *, status: Sequence[str] = ()) -> WorkflowDoc | None:
+        """Return the workflow of exactly this name, without its definition, if there is one.
+
+        Without `status`, one that is not archived; of several, the newest.
+        """
         if not 0 < len(name) <= _NAME:
             return None
-        found = self._json("GET", "workflows", params={"name": name})["items"]
+        params = {"name": name, "status": list(status), "limit": 1}
+        found = self._json("GET", "workflows", params=params)["items"]
         return next((cast("WorkflowDoc", w) for w in found if w["name"] == name), None)
 
     def create(self, definition: Mapping[str, Any]) -> WorkflowDoc:

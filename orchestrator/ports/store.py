@@ -5,7 +5,7 @@ Every method raises `StoreUnavailable` when the record cannot be reached; then n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from uuid import UUID
 from orchestrator.models.event import Event
 from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.run import Run, RunState, Trigger
-from orchestrator.models.saved import SavedWorkflow, Version
+from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.models.task import Claim, Task
 from orchestrator.ports.audit import Audit
 from orchestrator.ports.log_lines import LogFilter, LogPage
@@ -103,8 +103,13 @@ class Workflows(Protocol):
         limit: int,
         query: str | None,
         among: frozenset[UUID] | None = None,
+        name: str | None = None,
+        statuses: Collection[WorkflowStatus] = (),
     ) -> list[SavedWorkflow]:
-        """Return workflows, newest first, without archived and ad hoc ones; only `among` these."""
+        """Return workflows, newest first, never ad hoc ones; only `among` these.
+
+        `statuses`: all but archived where none is given; `query`: a part of the name.
+        """
 
     def version(self, workflow_id: UUID, version: int) -> Version | None:
         """Return one version of a workflow."""

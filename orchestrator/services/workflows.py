@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -201,17 +201,30 @@ class Workflows:
         limit: int,
         query: str | None = None,
         among: frozenset[UUID] | None = None,
+        name: str | None = None,
+        statuses: Collection[WorkflowStatus] = (),
     ) -> list[SavedWorkflow]:
-        """Return a page of workflows, newest first; with `among`, only of these."""
+        """Return a page of workflows, newest first; with `among`, only of these.
+
+        Without `statuses`, all that are not archived.
+        """
         with self._store.begin() as unit:
             return unit.workflows.list(
-                tenant_id, before=before, limit=limit, query=query, among=among
-            )
+                tenant_id, before=before, limit=limit, query=query, among=among, name=name,
+                statuses=statuses,
+            )  # fmt: skip
 
     def named(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
         """Return the live workflow of this name, if there is one."""
         with self._store.begin() as unit:
             return unit.workflows.named(tenant_id, name)
+
+    def of_name(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
+        """Return the live workflow of this name, else the newest archived one."""
+        archived = self.list(
+            tenant_id, before=None, limit=1, name=name, statuses=[WorkflowStatus.ARCHIVED]
+        )
+        return self.named(tenant_id, name) or next(iter(archived), None)
 
     @staticmethod
     def _current(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -179,9 +179,19 @@ class PostgresWorkflows:
         limit: int,
         query: str | None,
         among: frozenset[UUID] | None = None,
+        name: str | None = None,
+        statuses: Collection[WorkflowStatus] = (),
     ) -> list[SavedWorkflow]:
         """See the port."""
-        wanted = select(workflows).where(workflows.c.tenant_id == tenant_id, _LISTED)
+        wanted = select(workflows).where(workflows.c.tenant_id == tenant_id)
+        if WorkflowStatus.ARCHIVED in statuses:
+            wanted = wanted.where(~workflows.c.ad_hoc)
+        else:
+            wanted = wanted.where(_LISTED)
+        if statuses:
+            wanted = wanted.where(workflows.c.status.in_(statuses))
+        if name is not None:
+            wanted = wanted.where(workflows.c.name == name)
         if before is not None:
             wanted = wanted.where(workflows.c.id < before)
         if among is not None:
