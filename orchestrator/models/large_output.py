@@ -19,6 +19,11 @@ def name_of(task_no: int, attempt: int) -> str:
     return f"output-{task_no}-{attempt}.json"
 
 
+def is_ours(name: str) -> bool:
+    """Tell whether a file's name is one of an output's, which no handler may write."""
+    return bool(_NAME.fullmatch(name))
+
+
 def marker(run_id: UUID, name: str) -> dict[str, str]:
     """Return what stands in an output's place."""
     return {_MARKER: f"{run_id}/{name}"}

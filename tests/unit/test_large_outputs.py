@@ -105,3 +105,18 @@ def test_no_way_to_an_output_leads_around_that(monkeypatch: pytest.MonkeyPatch, 
     result = run_workflow(flow, pins=pins[way])
     assert result.output == {"b": True}
     assert result.artifacts["output-0-1.json"] == b'{"$artifact":"%s"}' % UNKNOWN.encode()
+
+
+def test_no_handler_writes_the_file_of_an_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "_registered", {})
+
+    @function("write")
+    def write(context: functions.Context, name: str) -> str:
+        return context.artifacts.put(name, "[]")
+
+    def flow(name: str) -> Workflow:
+        return Workflow("w", [node("a", function=write, args={"name": name})])
+
+    result = run_workflow(flow("output-0-1.json"))
+    assert (result.errors["a"]["code"], result.artifacts) == ("bad_artifact_name", {})
+    assert run_workflow(flow("my-output-0-1.json")).state == "succeeded"
