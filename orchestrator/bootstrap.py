@@ -300,7 +300,7 @@ def build(
         quotas=quotas,
         sockets=replace.get("sockets") or socket_leases(settings),
         workflows=Workflows(store, clock, quotas),
-        steering=Steering(store, engine, clock),
+        steering=Steering(store, engine, clock, kept),
         explaining=Explaining(store, engine),
         flush=aside.flush if aside else lambda _: None,
         auditing=Auditing(store.audit),

@@ -61,6 +61,7 @@ def build_in_memory(observers: Sequence[Observer] = ()) -> MemoryCore:
     """Wire a core; `observers` are told of every event after its commit."""
     clock = SkippingClock()
     store = MemoryStore(clock)
+    artifacts = MemoryArtifacts()
 
     def finish(run_id: UUID) -> None:
         engine.finish_run(run_id)
@@ -74,7 +75,7 @@ def build_in_memory(observers: Sequence[Observer] = ()) -> MemoryCore:
         clock=clock,
         engine=engine,
         workflows=Workflows(store, clock),
-        steering=Steering(store, engine, clock),
+        steering=Steering(store, engine, clock, artifacts),
         upkeep=Upkeep(store, engine, dispatcher, clock, UpkeepSettings(), WorkerSettings()),
         _dispatcher=dispatcher,
     )

@@ -76,6 +76,7 @@ class WorkflowsQuery(PageQuery):
 
     q = fields.String(load_default=None, validate=validate.Length(1, 200))
     name = fields.String(load_default=None, validate=validate.Length(1, 200))
+    status = Words([str(s) for s in WorkflowStatus], load_default=list)
 
 
 def _tag(value: str) -> None:

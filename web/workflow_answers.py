@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
-from orchestrator.errors import InvalidDefinition, VersionMismatch
-from orchestrator.models.problem import Problem
+from orchestrator.errors import VersionMismatch
 from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
+from orchestrator.services.definitions import taken_status
 from web import strict_json
 from web.compression import ENCODINGS
 from web.schemas import WorkflowRow
@@ -28,18 +28,6 @@ def etag(version: int) -> dict[str, str]:
 def read() -> tuple[dict[str, Any], WorkflowStatus | None]:
     """Return the definition in the body, and the status it asks for."""
     return taken_status(strict_json.read_object(request))
-
-
-def taken_status(body: dict[str, Any]) -> tuple[dict[str, Any], WorkflowStatus | None]:
-    """Return the definition without its status, and the status; InvalidDefinition."""
-    if "status" not in body:
-        return body, None
-    given = body.pop("status")
-    known = [str(s) for s in WorkflowStatus]
-    if given not in known:
-        message = f"the status must be one of: {', '.join(known)}"
-        raise InvalidDefinition([Problem("status", "bad_status", message)])
-    return body, WorkflowStatus(given)
 
 
 def expected_version() -> int | None:

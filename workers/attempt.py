@@ -14,6 +14,7 @@ from uuid import UUID
 
 from orchestrator.errors import ZQError
 from orchestrator.models.egress import Egress
+from orchestrator.models.large_output import name_of
 from orchestrator.models.node import Node
 from orchestrator.models.plan import Plan, PlanNode
 from orchestrator.models.task import Claim, Failure, Outcome, TaskError, Value
@@ -78,7 +79,7 @@ class Attempts:
                     outcome = self._hidden(claim, task, scope)
                 else:
                     outcome = self._worked(claim, task, scope, None)
-            return self._fitting(claim, task.node.id, outcome)
+            return self.kept(claim, task.node.id, outcome)
         except StopRequested as stop:
             if stop.reason != "timeout":
                 return None
@@ -147,18 +148,20 @@ class Attempts:
         return {
             "inputs": input or {},
             "nodes": {
-                plan.nodes[no].node.id: {"output": large_outputs.fetched(self._artifacts, output)}
+                plan.nodes[no].node.id: {
+                    "output": large_outputs.fetched(self._artifacts, claim.run_id, output)
+                }
                 for no, output in outputs.items()
             },
             "run": {"id": str(claim.run_id), "attempt": claim.attempt},
             "now": self._clock.now(),
         }
 
-    def _fitting(self, claim: Claim, node_id: str, outcome: Outcome) -> Outcome:
+    def kept(self, claim: Claim, node_id: str, outcome: Outcome) -> Outcome:
         """Keep a large output outside the record, and name it in its place."""
         if not isinstance(outcome, Value):
             return outcome
-        name = f"output-{claim.task_no}-{claim.attempt}.json"
+        name = name_of(claim.task_no, claim.attempt)
         output = large_outputs.fitting(
             self._artifacts, claim.run_id, name, node_id, outcome.output, self._output_bytes
         )

@@ -82,7 +82,8 @@ def answer(request: Mapping[str, Any], wire: Wire) -> None:
         run_id = server.start(server.create(definition)["id"], request["input"])["id"]
         for _ in server.watch(run_id):
             pass
-        wire.send({"run": server.run(run_id), "tasks": server.tasks(run_id)})
+        run, tasks = server.whole(run_id)
+        wire.send({"run": run, "tasks": tasks})
     except InvalidDefinition as invalid:
         problems = [
             {"path": p.path, "node": p.node, "code": p.code, "message": p.message}

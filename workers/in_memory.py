@@ -7,15 +7,19 @@ handlers do its work, on this machine and with this process's rights.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from orchestrator.errors import NotFound, ZQError
 from orchestrator.memory_core import build_in_memory
 from orchestrator.models.egress import Egress
 from orchestrator.models.event import rfc3339
 from orchestrator.models.ids import DEFAULT_TENANT
+from orchestrator.models.large_output import file_of
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.saved import SavedWorkflow, Version
 from orchestrator.models.task import Task
@@ -142,10 +146,29 @@ class MemoryServer:
 
     # --- what is left behind --------------------------------------------------------------------
 
-    def artifacts(self, run_id: str) -> dict[str, bytes]:
-        """Return the files a run has stored, by name."""
-        kept, number = self._core.artifacts, _id(run_id)
-        return {each.name: kept.get(number, each.name)[1] for each in kept.list(number)}
+    def artifacts(self, run_id: str) -> list[Document]:
+        """Return the files a run has stored."""
+        self.run(run_id)
+        return [asdict(each) for each in self._core.artifacts.list(_id(run_id))]
+
+    def artifact(self, run_id: str, name: str) -> bytes:
+        """Return one of them; NotFound."""
+        self.run(run_id)
+        return self._core.artifacts.get(_id(run_id), name)[1]
+
+    def whole(self, run_id: str) -> tuple[Document, list[Document]]:
+        """Return a run and its tasks with their outputs, also with those kept in files."""
+        run, tasks, number = self.run(run_id), self.tasks(run_id), _id(run_id)
+        leaves = run["output"] if isinstance(run["output"], dict) else {}
+        for task in tasks:
+            name, node_id = file_of(number, task["output"]), task["node_id"]
+            if name is None:
+                continue
+            value = orjson.loads(self.artifact(run_id, name))
+            if leaves.get(node_id) == task["output"]:
+                leaves[node_id] = value
+            task["output"] = value
+        return run, tasks
 
 
 def _id(text: str) -> UUID:

@@ -108,7 +108,7 @@ class MemoryWorker:
     def _outcome(self, claim: Claim, plan: Plan, input: Any) -> Outcome:
         node_id = plan.nodes[claim.task_no].node.id
         if node_id in self._pins and not callable(self._pins[node_id]):
-            return _pinned(self._pins[node_id])
+            return self._attempts.kept(claim, node_id, _pinned(self._pins[node_id]))
         outcome = self._attempts.outcome(claim, plan, input)
         if outcome is None:
             raise RuntimeError("nobody but the deadline stops a handler here")

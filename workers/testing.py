@@ -41,7 +41,7 @@ class Result:
     tasks: Mapping[str, Task]
     #: Every move and log line, in order.
     events: Sequence[Event]
-    #: Files that nodes have stored, by name.
+    #: Files that nodes have stored, and outputs too large for the record, by name.
     artifacts: Mapping[str, bytes]
 
     @property
@@ -105,11 +105,14 @@ def run_workflow(
     saved = server.create(definition)
     run_id = server.start(saved["id"], input)["id"]
     events = [Event.of(frame) for frame in server.watch(run_id)]
+    run, tasks = server.whole(run_id)
     return Result(
-        run=Run.of(server.run(run_id)),
-        tasks={task["node_id"]: Task.of(task) for task in server.tasks(run_id)},
+        run=Run.of(run),
+        tasks={task["node_id"]: Task.of(task) for task in tasks},
         events=events,
-        artifacts=server.artifacts(run_id),
+        artifacts={
+            each["name"]: server.artifact(run_id, each["name"]) for each in server.artifacts(run_id)
+        },
     )
 
 
@@ -118,9 +121,9 @@ def _definition(workflow: Workflow | Mapping[str, Any] | str | PathLike[str]) ->
         return workflow.definition()
     if isinstance(workflow, Mapping):
         return dict(workflow)
-    from orchestrator.services.definitions import from_yaml
+    from orchestrator.services.definitions import from_yaml, taken_status
 
-    return from_yaml(Path(workflow).read_text(encoding="utf-8"))
+    return taken_status(from_yaml(Path(workflow).read_text(encoding="utf-8")))[0]
 
 
 def refuse_unknown(pins: Mapping[str, Pin], definition: Mapping[str, Any]) -> None:

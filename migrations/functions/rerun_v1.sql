@@ -1,6 +1,7 @@
 -- Start a new run of an ended one's version: the tasks in p_again run again, the others are taken
 -- over as they ended, with their outputs, and count as settled. p_again holds every dependant of
 -- its tasks (the caller sees to it); then a task taken over never depends on one that runs again.
+-- An output kept in a file of the origin is said to be in the new run's, which the caller copies.
 -- Locks nothing of the origin: an ended run never moves. NULL when it is unknown or has not ended.
 CREATE FUNCTION zq_rerun_v1(
     p_run uuid, p_tenant uuid, p_origin uuid, p_again int[], p_trigger text, p_tags text[],
@@ -26,7 +27,14 @@ BEGIN
                              p_origin, 0);
     SELECT created_at INTO v_now FROM runs WHERE id = p_run;
     UPDATE tasks t
-       SET state = s.state, output = s.output, reason = s.reason, attempt = s.attempt,
+       SET state = s.state,
+           output = CASE WHEN s.output ? '$artifact'
+                              AND s.output = jsonb_build_object('$artifact',
+                                                                s.output -> '$artifact')
+                         THEN jsonb_build_object('$artifact', p_run || '/' ||
+                                  split_part(s.output ->> '$artifact', '/', 2))
+                         ELSE s.output END,
+           reason = s.reason, attempt = s.attempt,
            queued_at = s.queued_at, started_at = s.started_at, finished_at = s.finished_at,
            worker_id = s.worker_id, waits_for = 0, up_failed = s.up_failed,
            up_skipped = s.up_skipped

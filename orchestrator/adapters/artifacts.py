@@ -88,6 +88,16 @@ class FolderArtifacts:
             return about.st_size if stat.S_ISREG(about.st_mode) else 0
         return 0
 
+    def copy(self, run_id: UUID, name: str, to: UUID) -> Artifact:
+        """See the port."""
+        found, data = self.get(run_id, name)
+        return self.put(to, name, data, found.content_type, found.node_id or "")
+
+    def discard(self, run_id: UUID) -> None:
+        """See the port."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._folder / str(run_id))
+
     def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
         """See the port."""
         count = 0

@@ -5,6 +5,7 @@ A folder that was used until now can be copied into the bucket as it is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -97,6 +98,16 @@ class ObjectArtifacts:
                 return int(store.info(f"{root}/{run_id}/{name}")["size"])
         except FileNotFoundError:
             return 0
+
+    def copy(self, run_id: UUID, name: str, to: UUID) -> Artifact:
+        """See the port."""
+        found, data = self.get(run_id, name)
+        return self.put(to, name, data, found.content_type, found.node_id or "")
+
+    def discard(self, run_id: UUID) -> None:
+        """See the port."""
+        with contextlib.suppress(FileNotFoundError), self._reaching() as (store, root):
+            store.rm(f"{root}/{run_id}", recursive=True)
 
     def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
         """See the port."""

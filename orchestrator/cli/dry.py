@@ -110,7 +110,10 @@ def _checked(path: Path) -> dict[str, Any]:
     from orchestrator.cli.workflows import BadFile, explain, read_checked
 
     try:
-        return read_checked(path)
+        definition = read_checked(path)
+        # Nothing is saved: whatever its status, it runs.
+        definition.pop("status", None)
+        return definition
     except ZQError as error:
         explain(path, error)
         raise BadFile("nothing was run: correct the file first") from None

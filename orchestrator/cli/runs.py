@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -137,6 +138,47 @@ def print_logs(
                 if frame["kind"] == "log" and _fits(frame, node, level):
                     show_line(shape, frame, _log_text(frame))
     return 0
+
+
+@runs_command.command("artifacts")
+@click.argument("run_id", shell_complete=run_ids)
+@click.argument("name", required=False)
+@click.option(
+    "--to", "file", type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the file here; else it is printed as it is.",
+)  # fmt: skip
+@server_option
+@format_option
+def artifacts_of_run(
+    run_id: str, name: str | None, file: Path | None, server: str | None, shape: str
+) -> int:
+    """List the files that a run left behind, or fetch the one of this name."""
+    from orchestrator.cli.connection import connect
+
+    if name is None and file is not None:
+        raise click.UsageError("name the artifact that --to is for")
+    with connect(server) as client:
+        if name is None:
+            show(shape, client.artifacts(run_id), _ARTIFACTS, empty="the run left no files behind")
+            return 0
+        data = client.artifact(run_id, name)
+    if file is None:
+        click.echo(data, nl=False)
+        return 0
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise click.FileError(str(file), error.strerror) from None
+    say(f"{file}: {len(data):,} bytes", err=True)
+    return 0
+
+
+_ARTIFACTS = {
+    "name": lambda a: clean(a["name"]),
+    "type": lambda a: clean(a["content_type"]),
+    "bytes": lambda a: f"{a['size_bytes']:,}",
+    "node": lambda a: a["node_id"],
+}
 
 
 def _fits(frame: Frame, node: str | None, level: str | None) -> bool:

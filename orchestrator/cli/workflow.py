@@ -35,21 +35,32 @@ workflow_command.add_command(grants_command)
 @workflow_command.command("list")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")
 @click.option("-q", "--query", help="Only those with this in their name.")
+@click.option(
+    "--status", multiple=True, type=click.Choice(["draft", "published", "archived"]),
+    help="Only these, archived ones too; may be repeated. Else all that are not archived.",
+)  # fmt: skip
 @watch_option
 @server_option
 @format_option
 def list_workflows(
-    limit: int, query: str | None, watch_s: float | None, server: str | None, shape: str
+    limit: int,
+    query: str | None,
+    status: Sequence[str],
+    watch_s: float | None,
+    server: str | None,
+    shape: str,
 ) -> int:
     """Print saved workflows, newest first."""
     from orchestrator.cli.connection import connect
 
     with connect(server, patience_s=PATIENCE_S if watch_s else 0.0) as client:
         return show_list(
-            lambda: client.workflows(query=query, limit=limit),
+            lambda: client.workflows(query=query, limit=limit, status=status),
             shape,
             _COLUMNS,
-            empty="no workflows yet: `zq apply -f FILE` saves one",
+            empty=f"no workflow is {' or '.join(status)}"
+            if status
+            else "no workflows yet: `zq apply -f FILE` saves one",
             watch_s=watch_s,
         )
 
@@ -265,9 +276,15 @@ def _definitions_in(folder: Path) -> dict[str, tuple[Path, Any]]:
 
 def _meaning(text: str) -> dict[str, Any]:
     """Return what a text defines, whatever way it is written; edge ids do not count."""
-    from orchestrator.services.definitions import from_yaml, read_definition, shape_of
+    from orchestrator.services.definitions import (
+        from_yaml,
+        read_definition,
+        shape_of,
+        taken_status,
+    )
 
-    shape = shape_of(read_definition(from_yaml(text)))
+    definition, status = taken_status(from_yaml(text))
+    shape = {**shape_of(read_definition(definition)), "status": status or "published"}
     edges = [(e["source"], e["sourceHandle"] or "", e["target"]) for e in shape["edges"]]
     return {**shape, "edges": sorted(edges)}
 

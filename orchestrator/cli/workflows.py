@@ -59,6 +59,8 @@ def apply_command(
     """Create or change workflows by name, so that the server has what the files say.
 
     All files are read and checked before the first is sent; an equal definition changes nothing.
+    A name that only archived workflows have brings the newest of them back. A file may say
+    `status: draft`; without, a new workflow is published, and another one stays what it is.
     With --prune the files are all there is: what else the server has is archived.
     """
     from orchestrator.cli.connection import connect
@@ -82,7 +84,8 @@ def _tell(done: Sequence[Mapping[str, Any]], shape: str) -> None:
         show(shape, done, {})
         return
     for row in done:
-        say(f"{clean(row['name'])}: {row['did']}, version {row['version']}")
+        back = f"; `zq workflow activate {row['id']}` undoes it" if row["did"] == "archived" else ""
+        say(f"{clean(row['name'])}: {row['did']}, version {row['version']}{back}")
 
 
 def _row(saved: WorkflowDoc, did: str) -> dict[str, Any]:
@@ -90,11 +93,17 @@ def _row(saved: WorkflowDoc, did: str) -> dict[str, Any]:
 
 
 def _apply(client: Client, definition: dict[str, Any]) -> dict[str, Any]:
-    found = client.find(definition["name"])
+    name, archived = definition["name"], "archived"
+    found = client.find(name) or client.find(name, status=[archived])
     if found is None:
         return _row(client.create(definition), "created")
+    if found["status"] == archived:
+        definition = {"status": "published", **definition}
     saved = client.change(found["id"], definition)
-    return _row(saved, "unchanged" if saved["version"] == found["version"] else "changed")
+    if saved["version"] == found["version"]:
+        return _row(saved, "unchanged")
+    back = found["status"] == archived != saved["status"]
+    return _row(saved, "activated" if back else "changed")
 
 
 def _gone(client: Client, definitions: Sequence[dict[str, Any]], *, yes: bool) -> list[WorkflowDoc]:
@@ -104,7 +113,8 @@ def _gone(client: Client, definitions: Sequence[dict[str, Any]], *, yes: bool) -
     if gone:
         say("to be archived, since no file has them:", err=True)
         for workflow in gone:
-            say(f"  {clean(workflow['name'])}  version {workflow['version']}", err=True)
+            name, version = clean(workflow["name"]), workflow["version"]
+            say(f"  {name}  version {version}  {workflow['id']}", err=True)
         count = f"{len(gone)} workflow{'s' if len(gone) > 1 else ''}"
         confirm(f"Archive {count}?", yes=yes)
     return gone
@@ -157,15 +167,19 @@ def validate_command(files: Sequence[Path], shape: str) -> int:
 
 
 def read_checked(file: Path) -> dict[str, Any]:
-    """Return a file's definition in the API's form; InvalidDefinition with all problems."""
-    from orchestrator.services.definitions import from_yaml, read_definition
+    """Return a file's definition in the API's form, with its status where it has one.
+
+    InvalidDefinition with all problems.
+    """
+    from orchestrator.services.definitions import from_yaml, read_definition, taken_status
 
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"it cannot be read: {error}") from None
     definition: dict[str, Any] = from_yaml(text)
-    read_definition(definition)
+    bare, _ = taken_status(definition)
+    read_definition(bare)
     return definition
 
 

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from orchestrator.client.building import Workflow
-from orchestrator.client.seen import Event, Run, Saved, Task
+from orchestrator.client.seen import Artifact, Event, Run, Saved, Task
 
 if TYPE_CHECKING:
-    from orchestrator.client.documents import RunDoc, TaskDoc, WorkflowDoc
+    from orchestrator.client.documents import ArtifactDoc, RunDoc, TaskDoc, WorkflowDoc
     from orchestrator.client.watching import Frame
 
 #: Who runs workflows in memory. Named, not imported: the core may not know the workers' code.
@@ -64,6 +64,12 @@ class Server(Protocol):
 
     def retry(self, run_id: str, from_node: str | None = None) -> RunDoc:
         """Run an ended run again as a new one."""
+
+    def artifacts(self, run_id: str) -> Sequence[ArtifactDoc]:
+        """Return the files a run has left behind."""
+
+    def artifact(self, run_id: str, name: str) -> bytes:
+        """Return what is in one of them."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -136,6 +142,14 @@ class Engine:
     def retry(self, run_id: str, *, from_node: str | None = None) -> Run:
         """Start a new run that repeats what did not succeed, and all from `from_node` on."""
         return Run.of(self._server.retry(run_id, from_node))
+
+    def artifacts(self, run_id: str) -> list[Artifact]:
+        """Return the files a run has left behind, outputs too large for the record among them."""
+        return [Artifact.of(each) for each in self._server.artifacts(run_id)]
+
+    def artifact(self, run_id: str, name: str) -> bytes:
+        """Return what is in one of a run's files."""
+        return self._server.artifact(run_id, name)
 
 
 class Connection:

@@ -60,3 +60,12 @@ class TaskDoc(TypedDict):
     worker: NotRequired[str | None]
     output: NotRequired[Any]
     error: NotRequired[dict[str, Any] | None]
+
+
+class ArtifactDoc(TypedDict):
+    """A file that a run left behind."""
+
+    name: str
+    content_type: str
+    size_bytes: int
+    node_id: str | None

@@ -17,13 +17,15 @@ import tenacity
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
-    from orchestrator.client.documents import RunDoc, TaskDoc, WhyDoc, WorkflowDoc
+    from orchestrator.client.documents import ArtifactDoc, RunDoc, TaskDoc, WhyDoc, WorkflowDoc
     from orchestrator.client.watching import Frame
 
 _PAGE, _EVENTS, _BULK = 200, 1000, 1000
 #: The longest name a workflow can have.
 _NAME = 200
-_UNREACHABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+#: Seconds until a server that says nothing, or takes no connection, counts as away.
+_ANSWER_S, _CONNECT_S = 30.0, 5.0
+_UNREACHABLE = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException)
 
 
 class ServerUnreachable(ZQError):
@@ -47,8 +49,8 @@ class Client:
     """A session with one server. Close it, or use it in a `with`; one thread at a time.
 
     `key` may be a function, asked before every request: a sign-in's token does not live long.
-    `patience_s` is how long a request is repeated while the server is away or answers 503; what
-    creates something carries an Idempotency-Key, so a repetition creates nothing twice.
+    `patience_s` is how long a request is repeated while the server is away, hangs or answers 503;
+    what creates something carries an Idempotency-Key, so a repetition creates nothing twice.
     """
 
     def __init__(
@@ -59,15 +61,17 @@ class Client:
         try:
             self._http = httpx.Client(
                 base_url=self.server, auth=self._signed,
-                timeout=httpx.Timeout(30.0, connect=5.0), trust_env=False,
+                timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S), trust_env=False,
             )  # fmt: skip
         except httpx.InvalidURL as error:
             raise self._unreachable(error) from None
         self._insist = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_pass),
-            stop=tenacity.stop_after_delay(patience_s)
-            if patience_s
-            else tenacity.stop_after_attempt(1),
+            # Twice at least: a server that hangs may use up all patience with one request.
+            stop=tenacity.stop_all(
+                tenacity.stop_after_delay(patience_s),
+                tenacity.stop_after_attempt(2 if patience_s else 1),
+            ),
             wait=tenacity.wait_fixed(0.3),
             reraise=True,
         )
@@ -157,9 +161,14 @@ class Client:
 
     # --- workflows ------------------------------------------------------------------------------
 
-    def workflows(self, *, query: str | None = None, limit: int | None = None) -> list[WorkflowDoc]:
-        """Return saved workflows, newest first; `query` looks in their names."""
-        params = {"q": query} if query else {}
+    def workflows(
+        self, *, query: str | None = None, limit: int | None = None, status: Sequence[str] = ()
+    ) -> list[WorkflowDoc]:
+        """Return saved workflows, newest first; `query` looks in their names.
+
+        Without `status`, all that are not archived.
+        """
+        params = {**({"q": query} if query else {}), "status": list(status)}
         return list(self._pages("workflows", params, limit))
 
     def workflow(self, name_or_id: str) -> WorkflowDoc:
@@ -172,11 +181,15 @@ class Client:
             workflow_id = found["id"]
         return cast("WorkflowDoc", self._json("GET", f"workflows/{workflow_id}"))
 
-    def find(self, name: str) -> WorkflowDoc | None:
-        """Return the workflow of exactly this name, without its definition, if there is one."""
+    def find(self, name: str, *, status: Sequence[str] = ()) -> WorkflowDoc | None:
+        """Return the workflow of exactly this name, without its definition, if there is one.
+
+        Without `status`, one that is not archived; of several, the newest.
+        """
         if not 0 < len(name) <= _NAME:
             return None
-        found = self._json("GET", "workflows", params={"name": name})["items"]
+        params = {"name": name, "status": list(status), "limit": 1}
+        found = self._json("GET", "workflows", params=params)["items"]
         return next((cast("WorkflowDoc", w) for w in found if w["name"] == name), None)
 
     def create(self, definition: Mapping[str, Any]) -> WorkflowDoc:
@@ -328,10 +341,15 @@ class Client:
         items: list[dict[str, Any]] = answer["items"]
         return items
 
-    def artifacts(self, run_id: str) -> list[dict[str, Any]]:
-        """Return the files a run has left behind: name, content_type, size_bytes."""
+    def artifacts(self, run_id: str) -> list[ArtifactDoc]:
+        """Return the files a run has left behind."""
         page = self._json("GET", f"runs/{quote(run_id, safe='')}/artifacts")
-        return cast("list[dict[str, Any]]", page["items"])
+        return cast("list[ArtifactDoc]", page["items"])
+
+    def artifact(self, run_id: str, name: str) -> bytes:
+        """Return what is in one of them; ApiError 404."""
+        path = f"runs/{quote(run_id, safe='')}/artifacts/{quote(name, safe='')}"
+        return self.request("GET", path).content
 
 
 def _new_key() -> dict[str, str]:

@@ -144,5 +144,21 @@ class Event:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file that a run left behind; `node_id` says which node."""
+
+    name: str
+    content_type: str
+    size_bytes: int
+    node_id: str | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Read the API's document."""
+        names = ("name", "content_type", "size_bytes", "node_id")
+        return cls(**{name: document.get(name) for name in names})  # type: ignore[arg-type]
+
+
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None

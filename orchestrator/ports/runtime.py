@@ -43,6 +43,15 @@ class Artifacts(Protocol):
     def size(self, run_id: UUID, name: str) -> int:
         """Return the bytes of a file, 0 when there is none."""
 
+    def copy(self, run_id: UUID, name: str, to: UUID) -> Artifact:
+        """Store a run's file under another run of its tenant too; NotFound.
+
+        That other one may be a run that is about to be stored.
+        """
+
+    def discard(self, run_id: UUID) -> None:
+        """Remove all files of a run that was not stored after all."""
+
     def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
         """Remove all files of runs that were started before a moment; return how many runs.
 

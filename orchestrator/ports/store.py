@@ -5,7 +5,7 @@ Every method raises `StoreUnavailable` when the record cannot be reached; then n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from uuid import UUID
 from orchestrator.models.event import Event
 from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.run import Run, RunState, Trigger
-from orchestrator.models.saved import SavedWorkflow, Version
+from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.models.task import Claim, Task
 from orchestrator.ports.audit import Audit
 from orchestrator.ports.log_lines import LogFilter, LogPage
@@ -87,8 +87,10 @@ class Workflows(Protocol):
     def change(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
         """Store the next version; VersionMismatch unless `saved.version` follows the stored one."""
 
-    def get(self, tenant_id: UUID, workflow_id: UUID) -> SavedWorkflow | None:
-        """Return one workflow, archived and ad hoc ones too."""
+    def get(
+        self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
+    ) -> SavedWorkflow | None:
+        """Return one workflow, also an archived or ad hoc one; `lock` keeps others from it."""
 
     def named(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
         """Return the one live workflow of this name."""
@@ -101,8 +103,13 @@ class Workflows(Protocol):
         limit: int,
         query: str | None,
         among: frozenset[UUID] | None = None,
+        name: str | None = None,
+        statuses: Collection[WorkflowStatus] = (),
     ) -> list[SavedWorkflow]:
-        """Return workflows, newest first, without archived and ad hoc ones; only `among` these."""
+        """Return workflows, newest first, never ad hoc ones; only `among` these.
+
+        `statuses`: all but archived where none is given; `query`: a part of the name.
+        """
 
     def version(self, workflow_id: UUID, version: int) -> Version | None:
         """Return one version of a workflow."""
@@ -143,7 +150,8 @@ class UnitOfWork(Protocol):
     def rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
         """Store a run of `new.origin_run_id`'s version and input in which only `again` runs.
 
-        The other tasks are taken over as they ended, with their outputs. `again` must hold every
+        The other tasks are taken over as they ended, with their outputs; one kept in a file is
+        said to be in the new run's file of that name. `again` must hold every
         dependant of its tasks, else a task would be taken over that depends on one that runs.
         IllegalMove while the origin has not ended. Roots that run again are left `ready`.
         """
@@ -232,6 +240,9 @@ class Reads(Protocol):
 
     def outputs(self, run_id: UUID, task_nos: Sequence[int]) -> dict[int, Any]:
         """Return the outputs of those of the tasks that succeeded."""
+
+    def large_outputs(self, run_id: UUID) -> dict[int, str]:
+        """Return the files of the run that outputs are kept in, by `task_no`."""
 
     def input(self, run_id: UUID) -> Any:
         """Return the input of a run; None for an unknown one."""

@@ -35,9 +35,14 @@ class CountedArtifacts:
         if tenant_id is None:
             return self._inner.put(run_id, name, data, content_type, node_id)
         more = len(data) - self._inner.size(run_id, name)
+        return self._counted(
+            tenant_id, more, lambda: self._inner.put(run_id, name, data, content_type, node_id)
+        )
+
+    def _counted(self, tenant_id: UUID, more: int, store: Callable[[], Artifact]) -> Artifact:
         self._quotas.count_bytes(tenant_id, more)
         try:
-            return self._inner.put(run_id, name, data, content_type, node_id)
+            return store()
         except Exception:
             self._quotas.give_bytes_back(tenant_id, more)
             raise
@@ -53,6 +58,24 @@ class CountedArtifacts:
     def size(self, run_id: UUID, name: str) -> int:
         """See the port."""
         return self._inner.size(run_id, name)
+
+    def copy(self, run_id: UUID, name: str, to: UUID) -> Artifact:
+        """See the port. QuotaExceeded as with `put`; counts for the tenant of the first run."""
+        tenant_id = self._tenant_of(run_id)
+        if tenant_id is None:
+            return self._inner.copy(run_id, name, to)
+        # The record does not know the other one yet.
+        self._tenants[to] = tenant_id
+        more = self._inner.size(run_id, name) - self._inner.size(to, name)
+        return self._counted(tenant_id, more, lambda: self._inner.copy(run_id, name, to))
+
+    def discard(self, run_id: UUID) -> None:
+        """See the port. Gives back what the files counted for."""
+        tenant_id = self._tenants.pop(run_id, None)
+        held = sum(found.size_bytes for found in self._inner.list(run_id))
+        self._inner.discard(run_id)
+        if tenant_id is not None:
+            self._quotas.give_bytes_back(tenant_id, held)
 
     def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
         """See the port. Gives back what the removed files counted for."""

@@ -17,6 +17,7 @@ from orchestrator.errors import InvalidDefinition
 from orchestrator.models import graph
 from orchestrator.models.node import DEFAULT_PRIORITY, DEFAULT_QUEUE, RetryPolicy, TriggerRule
 from orchestrator.models.problem import Problem, did_you_mean
+from orchestrator.models.saved import WorkflowStatus
 
 MAX_CHARACTERS = 5_000_000
 MAX_DEPTH = 64
@@ -26,7 +27,7 @@ _NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 _INT = re.compile(r"[-+]?[0-9]+\Z|0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_OUTER = ("name", "description", "inputs", "settings", "nodes", "edges")
+_OUTER = ("name", "description", "status", "inputs", "settings", "nodes", "edges")
 _DATA = ("label", "config", "retry", "timeout_s", "trigger_rule", "queue", "priority")
 _RETRY: dict[str, Any] = {**asdict(RetryPolicy()), "unless": []}
 _DEFAULTS: dict[str, Any] = {
@@ -36,6 +37,7 @@ _DEFAULTS: dict[str, Any] = {
     "queue": DEFAULT_QUEUE,
     "priority": DEFAULT_PRIORITY,
 }
+_USUAL = WorkflowStatus.PUBLISHED
 _NODE = ("type", "needs", "position", *_DATA)
 
 
@@ -155,7 +157,8 @@ def from_yaml(text: str) -> dict[str, Any]:
     if found:
         raise InvalidDefinition(found)
     _lay_out(shapes, edges)
-    made = {key: document[key] for key in ("name", "description", "settings") if key in document}
+    plain = ("name", "description", "status", "settings")
+    made = {key: document[key] for key in plain if key in document}
     if "inputs" in document:
         made["inputs"] = _inputs(document["inputs"])
     return {**made, "nodes": shapes, "edges": edges}
@@ -246,11 +249,14 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"
 def to_yaml(document: Mapping[str, Any]) -> str:
     """The YAML form of a definition as `shape_of` writes it, defaults left out.
 
-    `from_yaml` reads it back to the same workflow; only edge ids are made anew.
+    A `status` beside it is one more, with `published` as its default. `from_yaml` reads it back
+    to the same workflow; only edge ids are made anew.
     """
     made: dict[str, Any] = {"name": document["name"]}
     if document.get("description"):
         made["description"] = document["description"]
+    if document.get("status", _USUAL) != _USUAL:
+        made["status"] = str(document["status"])
     if document.get("inputs"):
         made["inputs"] = _short_inputs(document["inputs"])
     settings = dict(document.get("settings") or {})

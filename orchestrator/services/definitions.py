@@ -15,6 +15,7 @@ from orchestrator.errors import InvalidDefinition
 from orchestrator.models.json_schema import place
 from orchestrator.models.node import Backoff, Node, OnLost, RetryPolicy, TriggerRule
 from orchestrator.models.problem import Problem, did_you_mean
+from orchestrator.models.saved import WorkflowStatus
 from orchestrator.models.validation import MAX_EDGES, MAX_NODES
 from orchestrator.models.workflow import Edge, Workflow, WorkflowSettings
 from orchestrator.services.definition_schemas import (
@@ -38,6 +39,7 @@ __all__ = [
     "read_definition",
     "read_stored",
     "shape_of",
+    "taken_status",
     "to_yaml",
 ]
 MAX_DEPTH = 64
@@ -70,6 +72,19 @@ def read_definition(document: Any) -> Workflow:
     if found or workflow is None:
         raise InvalidDefinition(found)
     return workflow
+
+
+def taken_status(document: dict[str, Any]) -> tuple[dict[str, Any], WorkflowStatus | None]:
+    """The definition without the status that may stand beside it, and that; InvalidDefinition."""
+    if "status" not in document:
+        return document, None
+    given = document["status"]
+    known = [str(s) for s in WorkflowStatus]
+    if given not in known:
+        message = f"the status must be one of: {', '.join(known)}"
+        raise InvalidDefinition([Problem("status", "bad_status", message)])
+    rest = {name: value for name, value in document.items() if name != "status"}
+    return rest, WorkflowStatus(given)
 
 
 def _too_many(document: Mapping[str, Any]) -> Iterator[Problem]:

@@ -7,27 +7,28 @@ from uuid import UUID
 
 import orjson
 
+from orchestrator.models.large_output import file_of, is_marker, marker
 from orchestrator.ports.runtime import Artifacts
 
-_KEPT_OUTSIDE = "$artifact"
 
+def fetched(artifacts: Artifacts, run_id: UUID, output: Any) -> Any:
+    """Return an output of a run as its node made it; no file but this very run's is ever opened.
 
-def fetched(artifacts: Artifacts, output: Any) -> Any:
-    """Return an output as its node made it. NotFound when its artifact is gone."""
-    if isinstance(output, dict) and set(output) == {_KEPT_OUTSIDE}:
-        run_id, name = output[_KEPT_OUTSIDE].split("/")
-        _, data = artifacts.get(UUID(run_id), name)
-        return orjson.loads(data)
-    return output
+    NotFound when its artifact is gone.
+    """
+    name = file_of(run_id, output)
+    return output if name is None else orjson.loads(artifacts.get(run_id, name)[1])
 
 
 def fitting(
     artifacts: Artifacts, run_id: UUID, name: str, node_id: str, output: Any, most_bytes: int
 ) -> Any:
-    """Return an output, or what names it once it is kept outside for its size."""
+    """Return an output, or what names it once it is kept outside for its size.
+
+    Kept outside is also one that looks like such a name itself: read as one, it would open a file.
+    """
     data = orjson.dumps(output)
-    if len(data) <= most_bytes:
+    if len(data) <= most_bytes and not is_marker(output):
         return output
     artifacts.put(run_id, name, data, "application/json", node_id)
-    # With the run's id: a later run may take the output over.
-    return {_KEPT_OUTSIDE: f"{run_id}/{name}"}
+    return marker(run_id, name)

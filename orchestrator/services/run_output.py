@@ -9,6 +9,7 @@ from uuid import UUID
 
 from orchestrator.errors import ServiceUnavailable, ZQError
 from orchestrator.models import expression
+from orchestrator.models.large_output import name_of
 from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.plan import Plan
 from orchestrator.models.task import TaskError
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 #: Above this many bytes it is kept as an artifact, and the run's row names it.
 MAX_OUTPUT_BYTES = 1 << 20
 #: No attempt's output has this name: attempts count from 1.
-_NAME = "output-0-0.json"
+_NAME = name_of(0, 0)
 
 
 class RunOutput:
@@ -54,15 +55,16 @@ class RunOutput:
         return None, why.as_dict()
 
     def _computed(self, run_id: UUID, plan: Plan) -> Any:
+        kept = self._artifacts
         outputs = self._reads.outputs(run_id, plan.output_needs)
         scope = {
             "inputs": self._reads.input(run_id) or {},
             "nodes": {
-                plan.nodes[no].node.id: {"output": large_outputs.fetched(self._artifacts, output)}
+                plan.nodes[no].node.id: {"output": large_outputs.fetched(kept, run_id, output)}
                 for no, output in outputs.items()
             },
             "run": {"id": str(run_id)},
             "now": self._clock.now(),
         }
         value = plain(expression.evaluate(plan.output or "", scope))
-        return large_outputs.fitting(self._artifacts, run_id, _NAME, "", value, MAX_OUTPUT_BYTES)
+        return large_outputs.fitting(kept, run_id, _NAME, "", value, MAX_OUTPUT_BYTES)

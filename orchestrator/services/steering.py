@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from orchestrator.errors import IllegalMove, NotFound
+from orchestrator.errors import IllegalMove, NotFound, ServiceUnavailable, ZQError
 from orchestrator.models.ids import uuid7
 from orchestrator.models.plan import Plan
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.task import Task, TaskState
-from orchestrator.ports.runtime import Clock
+from orchestrator.ports.moving import Moved
+from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.store import NewRun, Store
 from orchestrator.services.auditing import note_run
 from orchestrator.services.workflow_engine import WorkflowEngine
@@ -19,10 +21,13 @@ from orchestrator.services.workflow_engine import WorkflowEngine
 class Steering:
     """What people do to runs once they have started. Safe to share between threads."""
 
-    def __init__(self, store: Store, engine: WorkflowEngine, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, engine: WorkflowEngine, clock: Clock, artifacts: Artifacts
+    ) -> None:
         self._store = store
         self._engine = engine
         self._clock = clock
+        self._artifacts = artifacts
 
     def cancel(self, tenant_id: UUID, run_id: UUID, to: RunState = RunState.CANCELLED) -> Run:
         """Stop a run: nothing starts any more, running handlers are told to stop.
@@ -71,9 +76,12 @@ class Steering:
         """Start a new run of an ended one's version; return (run id, is it new).
 
         What did not succeed runs again, and with `from_node` that node too, each with all that
-        depends on it; the rest is taken over with its outputs. NotFound for an unknown node.
+        depends on it; the rest is taken over with its outputs. NotFound for an unknown node;
+        IllegalMove while the run has not ended, or where an output in a file is gone.
         """
         origin = self._engine.run(tenant_id, run_id)
+        if not origin.state.ended:
+            raise IllegalMove("only a run that has ended can be run again; cancel it first")
         plan = self._engine.plan(origin.workflow_id, origin.version)
         again = self._again(run_id, plan, from_node)
         new = NewRun(
@@ -87,19 +95,54 @@ class Steering:
             origin_run_id=run_id,
             room=self._engine.room(plan.queues),
         )
-        with self._store.begin() as unit:
-            if key is not None:
-                earlier = unit.keys.take(tenant_id, key[0], key[1], new.id)
-                if earlier is not None:
-                    return earlier, False
-            room = self._engine.quotas.admit_run(unit.quotas, tenant_id, new.room)
-            new = replace(new, room=room)
-            moved = unit.rerun(new, sorted(again))
-            note_run(new)
+        large = self._store.reads.large_outputs(run_id)
+        try:
+            self._copy(new, plan, {no: large[no] for no in large.keys() - again})
+            earlier, moved = self._stored(new, again, key)
+        except ServiceUnavailable:
+            # It may have been stored all the same; without a run, retention takes the files.
+            raise
+        except ZQError:
+            self._artifacts.discard(new.id)
+            raise
+        if moved is None:
+            self._artifacts.discard(new.id)
+            return earlier, False
         self._engine.begin(moved)
         if not self._engine.quotas.concurrent(tenant_id):
             self._engine.queue(new.id, [no for no in plan.roots if no in again])
         return new.id, True
+
+    def _copy(self, new: NewRun, plan: Plan, names: Mapping[int, str]) -> None:
+        """Give the new run the files of the outputs it takes over.
+
+        Files first, the record after: what the record names is there, whatever breaks in between.
+        """
+        origin_id = new.origin_run_id or new.id
+        for no, name in names.items():
+            try:
+                self._artifacts.copy(origin_id, name, new.id)
+            except NotFound:
+                node_id = plan.nodes[no].node.id
+                raise IllegalMove(
+                    f"the output of {node_id} was large and is not kept any more;"
+                    f" run the workflow again, or this run from {node_id}"
+                ) from None
+
+    def _stored(
+        self, new: NewRun, again: Collection[int], key: tuple[str, str] | None
+    ) -> tuple[UUID, Moved | None]:
+        """Store a rerun; return the run's id, and the move unless the key was used before."""
+        with self._store.begin() as unit:
+            if key is not None:
+                earlier = unit.keys.take(new.tenant_id, key[0], key[1], new.id)
+                if earlier is not None:
+                    return earlier, None
+            room = self._engine.quotas.admit_run(unit.quotas, new.tenant_id, new.room)
+            new = replace(new, room=room)
+            moved = unit.rerun(new, sorted(again))
+            note_run(new)
+        return new.id, moved
 
     def _again(self, run_id: UUID, plan: Plan, from_node: str | None) -> set[int]:
         tasks = self._store.reads.tasks(run_id, limit=len(plan.nodes))

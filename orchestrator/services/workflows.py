@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -73,25 +73,42 @@ class Workflows:
         VersionMismatch unless `expected_version`, where it is given, is the newest one.
         """
         workflow = read_definition(document)
-        definition = shape_of(workflow)
-        now = self._clock.now()
         with self._store.begin() as unit:
-            saved, version = self._current(unit, tenant_id, workflow_id)
-            if expected_version is not None and expected_version != saved.version:
-                raise VersionMismatch(
-                    f"the workflow is at version {saved.version}, you changed {expected_version};"
-                    " read it again and repeat your change"
-                )
-            if version.definition == definition and status in (None, saved.status):
-                return saved, version
-            changed = replace(
-                saved, name=workflow.name, description=workflow.description, updated_at=now,
-                version=saved.version + 1, status=status or saved.status,
-            )  # fmt: skip
-            if saved.status is WorkflowStatus.ARCHIVED and changed.status is not saved.status:
-                self._quotas.admit_workflow(unit.quotas, tenant_id)
-            unit.workflows.change(changed, definition, stored_plan(workflow))
-            note_workflow(changed, definition, was=(saved, version.definition))
+            saved, version = self._held(unit, tenant_id, workflow_id, expected_version)
+            return self._next(unit, saved, version, workflow, status or saved.status)
+
+    def _held(
+        self, unit: UnitOfWork, tenant_id: UUID, workflow_id: UUID, expected_version: int | None
+    ) -> tuple[SavedWorkflow, Version]:
+        """Return a workflow that nobody else changes before this transaction ends."""
+        saved, version = self._current(unit, tenant_id, workflow_id, lock=True)
+        if expected_version is not None and expected_version != saved.version:
+            raise VersionMismatch(
+                f"the workflow is at version {saved.version}, you changed {expected_version};"
+                " read it again and repeat your change"
+            )
+        return saved, version
+
+    def _next(
+        self,
+        unit: UnitOfWork,
+        saved: SavedWorkflow,
+        version: Version,
+        workflow: Workflow,
+        status: WorkflowStatus,
+    ) -> tuple[SavedWorkflow, Version]:
+        """Store the next version of a workflow that is held; what is equal makes none."""
+        definition, now = shape_of(workflow), self._clock.now()
+        if version.definition == definition and status is saved.status:
+            return saved, version
+        changed = replace(
+            saved, name=workflow.name, description=workflow.description, updated_at=now,
+            version=saved.version + 1, status=status,
+        )  # fmt: skip
+        if saved.status is WorkflowStatus.ARCHIVED and status is not saved.status:
+            self._quotas.admit_workflow(unit.quotas, saved.tenant_id)
+        unit.workflows.change(changed, definition, stored_plan(workflow))
+        note_workflow(changed, definition, was=(saved, version.definition))
         return changed, Version(
             workflow_id=saved.id, version=changed.version, definition=definition, created_at=now
         )
@@ -172,14 +189,9 @@ class Workflows:
         expected_version: int | None = None,
     ) -> tuple[SavedWorkflow, Version]:
         """Publish or archive a workflow as it is; the status it has already makes no version."""
-        saved, version = self.get(tenant_id, workflow_id)
-        return self.change(
-            tenant_id,
-            workflow_id,
-            version.definition,
-            status=status,
-            expected_version=expected_version or saved.version,
-        )
+        with self._store.begin() as unit:
+            saved, version = self._held(unit, tenant_id, workflow_id, expected_version)
+            return self._next(unit, saved, version, read_definition(version.definition), status)
 
     def list(
         self,
@@ -189,23 +201,36 @@ class Workflows:
         limit: int,
         query: str | None = None,
         among: frozenset[UUID] | None = None,
+        name: str | None = None,
+        statuses: Collection[WorkflowStatus] = (),
     ) -> list[SavedWorkflow]:
-        """Return a page of workflows, newest first; with `among`, only of these."""
+        """Return a page of workflows, newest first; with `among`, only of these.
+
+        Without `statuses`, all that are not archived.
+        """
         with self._store.begin() as unit:
             return unit.workflows.list(
-                tenant_id, before=before, limit=limit, query=query, among=among
-            )
+                tenant_id, before=before, limit=limit, query=query, among=among, name=name,
+                statuses=statuses,
+            )  # fmt: skip
 
     def named(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
         """Return the live workflow of this name, if there is one."""
         with self._store.begin() as unit:
             return unit.workflows.named(tenant_id, name)
 
+    def of_name(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
+        """Return the live workflow of this name, else the newest archived one."""
+        archived = self.list(
+            tenant_id, before=None, limit=1, name=name, statuses=[WorkflowStatus.ARCHIVED]
+        )
+        return self.named(tenant_id, name) or next(iter(archived), None)
+
     @staticmethod
     def _current(
-        unit: UnitOfWork, tenant_id: UUID, workflow_id: UUID
+        unit: UnitOfWork, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
     ) -> tuple[SavedWorkflow, Version]:
-        saved = unit.workflows.get(tenant_id, workflow_id)
+        saved = unit.workflows.get(tenant_id, workflow_id, lock=lock)
         version = unit.workflows.version(workflow_id, saved.version) if saved else None
         if saved is None or version is None:
             raise NotFound(f"there is no workflow {workflow_id}")

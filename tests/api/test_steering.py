@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.models.task import Failure, TaskError
+from orchestrator.models.quota import Quota
+from orchestrator.models.task import Claim, Failure, TaskError
 from tests.api.conftest import ONE, TWO, Api, refused
 
 
@@ -141,3 +142,50 @@ def test_runs_are_filtered_by_tags(api: Api) -> None:
     assert ids("tags=a&tags=b,c") == [str(both)]
     assert ids("tags=b") == []
     refused(api.get("/runs?tags="), 400)
+
+
+def _large(api: Api, claim: Claim) -> str:
+    """End an attempt with an output that is kept in a file, as a worker does; return its name."""
+    name = f"output-{claim.task_no}-{claim.attempt}.json"
+    api.core.artifacts.put(claim.run_id, name, b"[1]", "application/json", "a")
+    api.settle(claim, {"$artifact": f"{claim.run_id}/{name}"})
+    return name
+
+
+def _stored_bytes(api: Api) -> int:
+    found = api.core.quotas.of(DEFAULT_TENANT)
+    return next(q.used for q in found if q.name is Quota.STORAGE_BYTES)
+
+
+def test_a_retried_run_has_the_files_of_its_outputs_itself(api: Api) -> None:
+    run_id = api.run(TWO)
+    (claim,) = api.claims(run_id)
+    name = _large(api, claim)
+    fail(api, run_id)
+    headers = {"Idempotency-Key": "once"}
+    new = api.post(f"/runs/{run_id}/retry", headers=headers).json["id"]
+    assert api.post(f"/runs/{run_id}/retry", headers=headers).json["id"] == new
+    assert _stored_bytes(api) == 6
+    # The origin's may go: it is older.
+    api.core.artifacts.discard(run_id)
+    output = api.get(f"/runs/{new}/tasks/a").json["output"]
+    assert output == {"$artifact": f"{new}/{name}"}
+    assert [a["name"] for a in api.get(f"/runs/{new}/artifacts").json["items"]] == [name]
+    assert api.get(f"/runs/{new}/artifacts/{name}").data == b"[1]"
+    # And from run to run.
+    fail(api, UUID(new))
+    third = api.post(f"/runs/{new}/retry").json["id"]
+    assert api.get(f"/runs/{third}/artifacts/{name}").data == b"[1]"
+
+
+def test_a_retry_needs_the_files_of_the_outputs_it_takes_over(api: Api) -> None:
+    run_id = api.run(TWO)
+    (claim,) = api.claims(run_id)
+    _large(api, claim)
+    fail(api, run_id)
+    api.core.artifacts.discard(run_id)
+    told = refused(api.post(f"/runs/{run_id}/retry"), 409)
+    assert (told["code"], "from a" in told["detail"]) == ("illegal_move", True)
+    again = api.post(f"/runs/{run_id}/retry", {"from": "a"}).json
+    assert again["counts"] == {"queued": 1, "pending": 1}
+    assert _stored_bytes(api) == 0

@@ -40,6 +40,17 @@ def test_versions_come_in_pages(api: Api, changed: str) -> None:
     refused(api.get(f"/workflows/{uuid4()}/versions"), 404)
 
 
+def test_a_version_says_the_present_status_and_its_tag_knows(api: Api, changed: str) -> None:
+    path = f"/workflows/{changed}/versions/1"
+    read = api.get(path)
+    assert (read.json["version"], read.json["status"]) == (1, "published")
+    tag = {"If-None-Match": read.headers["ETag"]}
+    assert api.get(path, headers=tag).status_code == 304
+    api.post(f"/workflows/{changed}/archive")
+    again = api.get(path, headers=tag)
+    assert (again.status_code, again.json["status"]) == (200, "archived")
+
+
 def test_diff_names_every_change(api: Api, changed: str) -> None:
     found = api.get(f"/workflows/{changed}/diff").json
     assert (found["from"], found["to"]) == (1, 2)
@@ -198,3 +209,46 @@ def test_d11_hostile_yaml(api: Api, text: bytes, statuses: tuple[int, ...]) -> N
 def test_other_media_are_refused(api: Api, media: str) -> None:
     refused(api.call("POST", "/workflows/import", data=b"name: x", content_type=media), 415)
     refused(api.call("POST", "/workflows", data=b"name: x", content_type="text/yaml"), 415)
+
+
+def test_archived_workflows_are_listed_where_they_are_asked_for(api: Api, changed: str) -> None:
+    api.post(f"/workflows/{changed}/archive")
+    draft = api.post("/workflows", {**ONE, "name": "new", "status": "draft"}).json["id"]
+
+    def listed(query: str) -> list[str]:
+        return [w["id"] for w in api.get(f"/workflows?{query}").json["items"]]
+
+    assert listed("") == listed("status=draft") == [draft]
+    assert listed("status=archived") == [changed]
+    assert listed("status=archived&status=draft") == [draft, changed]
+    assert listed("name=two") == []
+    assert listed("name=two&status=archived") == [changed]
+    refused(api.get("/workflows?status=gone"), 400)
+
+
+def test_an_import_brings_the_newest_archived_one_of_its_name_back(api: Api, changed: str) -> None:
+    api.post(f"/workflows/{changed}/archive")
+    newest = api.workflow(TWO)
+    api.post(f"/workflows/{newest}/archive")
+    for body, version in ((TWO, 3), (OTHER, 4)):
+        answer = api.post("/workflows/import?update=true", body)
+        assert (answer.status_code, answer.json["id"]) == (200, newest)
+        assert (answer.json["status"], answer.json["version"]) == ("published", version)
+    for _ in range(2):
+        gone = api.post("/workflows/import?update=true", {**OTHER, "status": "archived"}).json
+        assert (gone["status"], gone["version"]) == ("archived", 5)
+
+
+def test_an_export_of_a_draft_makes_a_draft(api: Api) -> None:
+    saved = api.post("/workflows", {**TWO, "status": "draft"}).json["id"]
+    yaml = api.get(f"/workflows/{saved}/export").text
+    json = api.get(f"/workflows/{saved}/export?format=json").json
+    assert (yaml.count("status: draft"), json["status"]) == (1, "draft")
+    api.call("DELETE", f"/workflows/{saved}")
+    headers = {"Content-Type": "application/yaml"}
+    for body in ({"data": yaml, "headers": headers}, {"json": json}):
+        made = api.call("POST", "/workflows/import", **body).json
+        assert made["status"] == "draft"
+        api.post(f"/workflows/{made['id']}/activate")
+        assert "status" not in api.get(f"/workflows/{made['id']}/export").text
+        api.call("DELETE", f"/workflows/{made['id']}")

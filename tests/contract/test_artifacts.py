@@ -101,6 +101,22 @@ def test_a_large_one_and_an_empty_one(artifacts: Artifacts) -> None:
     assert [a.size_bytes for a in artifacts.list(RUN)] == [0, len(large)]
 
 
+def test_a_copy_stays_when_the_first_one_goes_and_a_discarded_run_has_none(
+    artifacts: Artifacts,
+) -> None:
+    artifacts.put(RUN, "a", b"1", "text/plain", "n")
+    copied = artifacts.copy(RUN, "a", OTHER)
+    assert copied == Artifact(name="a", content_type="text/plain", size_bytes=1, node_id="n")
+    artifacts.discard(RUN)
+    assert artifacts.list(RUN) == []
+    assert artifacts.get(OTHER, "a") == (copied, b"1")
+    artifacts.discard(RUN)
+    for missing in ((RUN, "a"), (OTHER, "b")):
+        with pytest.raises(NotFound):
+            artifacts.copy(*missing, OTHER)
+    assert [a.name for a in artifacts.list(OTHER)] == ["a"]
+
+
 def test_pruning_takes_old_runs_whole_and_no_other(artifacts: Artifacts) -> None:
     assert artifacts.prune(datetime.now(UTC)) == 0
     began = datetime(2026, 3, 1, tzinfo=UTC)

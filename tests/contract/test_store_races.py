@@ -13,12 +13,16 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.bootstrap import SystemClock
 from orchestrator.errors import StoreUnavailable
+from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import RunState
+from orchestrator.models.saved import WorkflowStatus
 from orchestrator.ports.store import Ending
+from orchestrator.services.workflows import Workflows
 from tests.contract.player import Player
 from tests.contract.rigs import PostgresRig, Rig
-from tests.factories import beat, chain, join_of, node, plan
+from tests.factories import beat, chain, join_of, new_id, node, plan
 from tests.waiting import wait_for
 
 WIDTH = 8
@@ -64,6 +68,25 @@ def test_siblings_settling_at_once_release_their_join_once(rig: Rig, turn: int) 
     assert sum(len(m.queued) for m in moved) == 1
     assert player.task("join").waits_for == 0
     assert player.task("join").state == "queued"
+
+
+def test_racing_changes_of_a_workflow_come_one_after_the_other(rig: Rig) -> None:
+    workflows = Workflows(rig.store, SystemClock())
+    nodes = [{"id": "a", "type": "noop"}]
+    saved, _ = workflows.create(DEFAULT_TENANT, {"name": f"w{new_id()}", "nodes": nodes})
+
+    def change(text: str) -> Any:
+        document = {"name": saved.name, "description": text, "nodes": nodes}
+        return workflows.change(DEFAULT_TENANT, saved.id, document)
+
+    def archive() -> Any:
+        return workflows.set_status(DEFAULT_TENANT, saved.id, WorkflowStatus.ARCHIVED)
+
+    for turn in range(3):
+        texts = [f"{turn} {no}" for no in range(WIDTH - 1)]
+        race([*(lambda text=text: change(text) for text in texts), archive])
+    last, _ = workflows.get(DEFAULT_TENANT, saved.id)
+    assert (last.version, last.status) == (1 + 3 * (WIDTH - 1) + 1, WorkflowStatus.ARCHIVED)
 
 
 def test_overlapping_joins_do_not_deadlock(postgres_rig: PostgresRig) -> None:

@@ -119,6 +119,29 @@ def test_archived_and_ad_hoc_workflows_leave_their_name_free(rig: Rig) -> None:
     assert listed == [second]
 
 
+def test_workflows_are_found_by_status_and_whole_name(rig: Rig) -> None:
+    kinds = {status: store_workflow(rig.store, PLAN, status=status) for status in WorkflowStatus}
+    first, second = (
+        store_workflow(rig.store, PLAN, name="gone", status=WorkflowStatus.ARCHIVED)
+        for _ in range(2)
+    )
+    store_workflow(rig.store, PLAN, ad_hoc=True, name="gone", status=WorkflowStatus.ARCHIVED)
+    draft, published, archived = kinds.values()
+
+    def found(*statuses: WorkflowStatus, **more: Any) -> list[SavedWorkflow]:
+        with rig.store.begin() as work:
+            return work.workflows.list(
+                DEFAULT_TENANT, before=None, limit=10, query=None, statuses=statuses, **more
+            )
+
+    assert found() == [published, draft]
+    assert found(WorkflowStatus.DRAFT) == [draft]
+    assert found(WorkflowStatus.ARCHIVED) == [second, first, archived]
+    assert found(WorkflowStatus.ARCHIVED, WorkflowStatus.DRAFT, name=draft.name) == [draft]
+    assert found(WorkflowStatus.ARCHIVED, name="gone") == [second, first]
+    assert found(name="gone") == []
+
+
 def test_workflows_are_listed_newest_first_in_pages(rig: Rig) -> None:
     made = [store_workflow(rig.store, PLAN, name=f"w{i}") for i in range(5)]
     store_workflow(rig.store, PLAN, name="foreign", tenant_id=rig.tenant())

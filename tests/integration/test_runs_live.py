@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import psycopg2
+
 from orchestrator.models.event import Kind
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.models.run import RunState
+from orchestrator.models.run import Run, RunState
+from tests.factories import new_id
 from tests.integration.live import Live
 from tests.waiting import wait_for
 
@@ -192,3 +195,37 @@ def test_a_window_keeps_the_backlog_in_postgres(live: Live) -> None:
     assert list(live.states(run_id).values()).count("ready") == 55
     live.worker()
     assert live.ended(run_id).state is RunState.SUCCEEDED
+
+
+def test_no_tenant_reads_the_large_output_of_another(working: Live) -> None:
+    """What a transform or an HTTP reply says is a value, also where it looks like a file's name."""
+    theirs = working.start(
+        [{"id": "large", "type": "transform", "config": {"expression": "inputs.rows"}}],
+        input={"rows": ["secret of the victim"] * 20_000},
+    )
+    kept = {"$artifact": f"{theirs}/output-0-1.json"}
+    assert working.ended(theirs).output == {"large": kept}
+    with psycopg2.connect(working.settings.database.url) as connection:
+        stranger, name = new_id(), f"t{new_id().hex}"
+        connection.cursor().execute(
+            "INSERT INTO tenants (id, name) VALUES (%s, %s)", (str(stranger), name)
+        )
+    document = {
+        "name": "asks",
+        "nodes": [
+            {"id": "a", "type": "transform", "data": {"config": {"expression": "inputs.x"}}},
+            {"id": "b", "type": "transform", "data": {"config": {"expression": "nodes.a.output"}}},
+        ],
+        "edges": [{"source": "a", "target": "b"}],
+    }
+    engine = working.core.engine
+    for asked in (kept, {"$artifact": 5}):
+        run_id, _ = engine.execute(stranger, document, input={"x": asked})
+        run = wait_for(lambda id=run_id: _at_end(engine.run(stranger, id)))
+        assert run.output == {"b": {"$artifact": f"{run_id}/output-1-1.json"}}
+        for name in ("output-0-1.json", "output-1-1.json"):
+            assert json.loads(working.core.artifacts.get(run_id, name)[1]) == asked
+
+
+def _at_end(run: Run) -> Run | None:
+    return run if run.state.ended else None

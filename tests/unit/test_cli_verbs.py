@@ -21,7 +21,7 @@ Captured = pytest.CaptureFixture[str]
 #: What the command line cannot do without, as issue and design name it.
 LEAVES = {
     "workflow": "list get versions export diff rollback activate archive grants",
-    "runs": "list get watch logs cancel pause resume retry",
+    "runs": "list get watch logs artifacts cancel pause resume retry",
     "config": "show",
     "user": "create list change reset accept delete",
     "key": "create list rotate revoke",

@@ -12,7 +12,7 @@ from flask import Flask, jsonify, request
 from flask_sock import Sock
 from werkzeug.serving import make_server
 
-from orchestrator.client import watching
+from orchestrator.client import http, watching
 from orchestrator.client.http import ApiError, Client, ServerUnreachable
 from orchestrator.client.watching import StreamRefused
 
@@ -35,11 +35,20 @@ class Server:
         self.polled = 0
         self.sockets = True
         self.away = 0
+        #: So many requests are not answered before the test's end.
+        self.hung = 0
+        self.over = threading.Event()
+        self.keys: list[str] = []
         app = Flask(__name__)
         sock = Sock(app)
 
         @app.before_request
         def full() -> Any:
+            if request.method == "POST":
+                self.keys.append(request.headers["Idempotency-Key"])
+            if self.hung and not request.path.endswith("/stream"):
+                self.hung -= 1
+                self.over.wait(20)
             if request.path.endswith("/stream") and not self.sockets:
                 return jsonify({"code": "unavailable"}), 503
             if self.away and not request.path.endswith("/stream"):
@@ -50,6 +59,10 @@ class Server:
         @app.get("/api/v1/runs/<run_id>")
         def run(run_id: str) -> Any:
             return jsonify({"id": run_id, "state": "succeeded", "seq": LAST})
+
+        @app.post("/api/v1/runs/<run_id>/retry")
+        def retry(run_id: str) -> Any:
+            return jsonify({"id": run_id, "state": "queued", "seq": 1})
 
         @app.get("/api/v1/runs/<run_id>/events")
         def events(run_id: str) -> Any:
@@ -70,6 +83,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
+        self.over.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -199,4 +213,20 @@ def test_a_line_that_goes_dead_is_noticed(server: Server, monkeypatch: pytest.Mo
 
 def test_no_server_says_so() -> None:
     with Client("http://127.0.0.1:1") as client, pytest.raises(ServerUnreachable, match="zq up"):
+        client.run(RUN)
+
+
+def test_a_server_that_hangs_is_asked_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_ANSWER_S", 0.3)
+    server.hung, server.sockets = 1, False
+    with Client(server.url, patience_s=0.1) as client:
+        assert [frame["seq"] for frame in client.watch(RUN)] == [*range(1, LAST + 1)]
+        server.hung = 1
+        assert client.retry(RUN)["id"] == RUN
+    first, second = server.keys
+    assert first == second
+    server.hung = 1
+    with Client(server.url) as client, pytest.raises(ServerUnreachable):
         client.run(RUN)

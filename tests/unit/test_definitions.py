@@ -13,6 +13,7 @@ from orchestrator.services.definitions import (
     read_definition,
     read_stored,
     shape_of,
+    taken_status,
     to_yaml,
 )
 
@@ -67,6 +68,18 @@ def test_every_form_leads_back_to_the_same_workflow() -> None:
     assert read_definition(shape) == workflow == read_stored(shape)
     assert read_definition(from_yaml(to_yaml(shape))) == workflow
     assert "day: {type: string, format: date}" in to_yaml(shape)
+
+
+def test_a_status_is_written_beside_a_definition_unless_it_is_published() -> None:
+    shape = shape_of(read_definition(from_yaml(YAML)))
+    assert "status" not in to_yaml({**shape, "status": "published"})
+    for status in ("draft", "archived"):
+        text = to_yaml({**shape, "status": status})
+        assert taken_status(from_yaml(text)) == (from_yaml(to_yaml(shape)), status)
+    assert taken_status(from_yaml(YAML)) == (from_yaml(YAML), None)
+    for wrong in ("Draft", "", None, 1, [], {}):
+        with pytest.raises(InvalidDefinition, match="draft, published, archived"):
+            taken_status({"name": "w", "status": wrong})
 
 
 def test_texts_that_look_like_other_things_survive_yaml() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Workflow, connect, node
-from orchestrator.errors import InvalidDefinition
+from orchestrator.errors import InvalidDefinition, NotFound
 from workers import functions
 from workers.functions import Fail, Skip, function
 from workers.in_memory import Stuck
@@ -177,6 +177,25 @@ def test_save_start_watch_and_retry_in_memory() -> None:
         assert (last.succeeded, last.output) == (True, {"total": 2})
         assert [t.state for t in core.engine.tasks(last.id)] == ["succeeded", "succeeded"]
         assert [r.id for r in core.engine.runs(state="failed")] == [again.id, run.id]
+
+
+def test_files_of_a_run_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "_registered", {})
+
+    @function("write")
+    def write(context: functions.Context) -> str:
+        return context.artifacts.put("rows.csv", "1,2")
+
+    with connect(memory=True) as core:
+        core.engine.save(Workflow("w", [node("write", function=write)]))
+        run = core.engine.wait(core.engine.start("w").id)
+        (found,) = core.engine.artifacts(run.id)
+        assert (found.name, found.content_type, found.size_bytes, found.node_id) == (
+            "rows.csv", "text/csv", 3, "write",
+        )  # fmt: skip
+        assert core.engine.artifact(run.id, run.output["write"]) == b"1,2"
+        with pytest.raises(NotFound):
+            core.engine.artifact(run.id, "other")
 
 
 def _next(values: list[Any]) -> Any:

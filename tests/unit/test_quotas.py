@@ -226,6 +226,31 @@ def test_artifacts_count_until_they_are_gone() -> None:
     assert used() == 0
 
 
+def test_a_copy_counts_for_the_same_tenant_and_a_discarded_one_no_more() -> None:
+    rig = Rig(storage_bytes=10)
+    kept = CountedArtifacts(MemoryArtifacts(), rig.store.reads, rig.quotas)
+    run_id, coming, other = rig.start(1), uuid7(rig.clock.now()), uuid7(rig.clock.now())
+
+    def used() -> int:
+        return rig.store.quotas.used(DEFAULT_TENANT, rig.clock.now())[Quota.STORAGE_BYTES]
+
+    kept.put(run_id, "a", b"12345", "text/plain", "n")
+    kept.copy(run_id, "a", coming)
+    kept.copy(run_id, "a", coming)
+    assert used() == 10
+    with pytest.raises(QuotaExceeded):
+        kept.copy(run_id, "a", other)
+    assert kept.list(other) == []
+    kept.discard(coming)
+    kept.discard(other)
+    assert used() == 5
+    # What nobody's run left behind is nobody's.
+    kept.put(other, "x", b"1", "text/plain", "n")
+    kept.copy(other, "x", coming)
+    kept.discard(coming)
+    assert used() == 5
+
+
 def test_what_could_not_be_stored_is_not_counted() -> None:
     rig = Rig()
     kept = CountedArtifacts(Full(), rig.store.reads, rig.quotas)

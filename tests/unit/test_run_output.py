@@ -10,7 +10,7 @@ import pytest
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
-from orchestrator.errors import ServiceUnavailable
+from orchestrator.errors import NotFound, ServiceUnavailable
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import Run
 from orchestrator.models.task import Value
@@ -27,11 +27,13 @@ SMALL = 100
 
 
 class Flaky(MemoryArtifacts):
-    """Artifacts whose place is away when a test says so."""
+    """Artifacts that are away, or gone, when a test says so."""
 
-    away = False
+    away = gone = False
 
     def get(self, run_id: UUID, name: str) -> tuple[Artifact, bytes]:
+        if self.gone:
+            raise NotFound(f"run {run_id} has no artifact {name}")
         if self.away:
             raise ServiceUnavailable("the object store is away")
         return super().get(run_id, name)
@@ -95,12 +97,13 @@ def test_a_computed_output_that_is_large_itself_is_named() -> None:
     run = rig.end({"text": text})
     assert run.state == "succeeded"
     assert list(run.output) == ["$artifact"]
-    assert large_outputs.fetched(rig.kept, run.output) == {"text": text}
+    assert large_outputs.fetched(rig.kept, run.id, run.output) == {"text": text}
 
 
 def test_an_artifact_that_is_gone_fails_the_run() -> None:
     rig = Rig("nodes.big.output.n")
-    run = rig.end({"$artifact": f"{rig.run_id}/output-0-1.json"})
+    rig.kept.gone = True
+    run = rig.end({"n": 5, "pad": "x" * SMALL})
     assert run.state == "failed"
     assert run.error is not None
     assert run.error["code"] == "not_found"

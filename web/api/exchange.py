@@ -11,7 +11,7 @@ from flask import Response, request
 
 from orchestrator.models.access import Permission
 from orchestrator.models.saved import WorkflowStatus
-from orchestrator.services.definitions import from_yaml, to_yaml
+from orchestrator.services.definitions import from_yaml, taken_status, to_yaml
 from web import strict_json
 from web.api.workflows import routes
 from web.context import core, tenant_id
@@ -19,7 +19,7 @@ from web.definition_doc import DefinitionBody, WorkflowDocument
 from web.headers import conditional
 from web.idempotency import key_of
 from web.json_provider import dump
-from web.workflow_answers import answered, etag, expected_version, read, taken_status
+from web.workflow_answers import answered, etag, expected_version, read
 from web.workflow_schemas import ExportQuery, ImportQuery
 
 YAML = "application/yaml"
@@ -38,10 +38,13 @@ _ANYTHING: dict[str, Any] = {}
 def export_workflow(query: Mapping[str, Any], workflow_id: UUID) -> Response:
     """Download the definition as a file that `POST /workflows/import` and `zq apply` take."""
     saved, version = core().workflows.get(tenant_id(), workflow_id)
+    definition = dict(version.definition)
+    if saved.status is not WorkflowStatus.PUBLISHED:
+        definition["status"] = saved.status
     if query["format"] == "yaml":
-        answer = Response(to_yaml(version.definition), content_type=f"{YAML}; charset=utf-8")
+        answer = Response(to_yaml(definition), content_type=f"{YAML}; charset=utf-8")
     else:
-        answer = Response(dump(version.definition), content_type="application/json")
+        answer = Response(dump(definition), content_type="application/json")
     name = quote(f"{saved.name}.{query['format']}", safe="")
     answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
     tag = etag(saved.version)["ETag"].strip('"')
@@ -60,13 +63,18 @@ def export_workflow(query: Mapping[str, Any], workflow_id: UUID) -> Response:
 @routes.gives(201, WorkflowDocument)
 @routes.also(200, WorkflowDocument, description="A workflow of this name was there.")
 def import_workflow(query: Mapping[str, Any]) -> Response:
-    """Save a workflow from a file: a new one, or with `?update=true` the next version by name."""
+    """Save a workflow from a file: a new one, or with `?update=true` the next version by name.
+
+    Where only an archived one has the name, the newest of these is published again.
+    """
     workflows = core().workflows
     body, status = _read()
     expected = expected_version()
     if query["update"]:
-        there = workflows.named(tenant_id(), str(body.get("name", "")))
+        there = workflows.of_name(tenant_id(), str(body.get("name", "")))
         if there is not None:
+            if there.status is WorkflowStatus.ARCHIVED:
+                status = status or WorkflowStatus.PUBLISHED
             return answered(
                 *workflows.change(
                     tenant_id(), there.id, body, status=status, expected_version=expected

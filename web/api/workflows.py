@@ -48,15 +48,19 @@ _ONE = "/workflows/<uuid:workflow_id>"
 @routes.query(WorkflowsQuery)
 @routes.gives(200, WorkflowPage)
 def list_workflows(query: Mapping[str, Any]) -> dict[str, Any]:
-    """List workflows, newest first, without archived ones; `name` finds the one of this name."""
-    mine = among(Permission.WORKFLOWS_READ)
-    if query["name"] is not None:
-        named = core().workflows.named(tenant_id(), query["name"])
-        shown = named is not None and (mine is None or named.id in mine)
-        return {"items": [named] if shown else [], "next_cursor": None}
+    """List workflows, newest first; archived ones only where `status` asks for them.
+
+    `name` finds those of exactly this name: one at most that is not archived.
+    """
     limit = query["limit"]
     found = core().workflows.list(
-        tenant_id(), before=query["cursor"], limit=limit + 1, query=query["q"], among=mine
+        tenant_id(),
+        before=query["cursor"],
+        limit=limit + 1,
+        query=query["q"],
+        among=among(Permission.WORKFLOWS_READ),
+        name=query["name"],
+        statuses=[WorkflowStatus(s) for s in query["status"]],
     )
     more = cursor(found[limit - 1].id) if len(found) > limit else None
     return {"items": found[:limit], "next_cursor": more}

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from orchestrator.errors import HandlerError, TooLarge
 from orchestrator.models.egress import Egress
+from orchestrator.models.large_output import is_ours
 from orchestrator.ports.runtime import Artifacts
 from orchestrator.services.masking import Masker
 
@@ -47,6 +48,9 @@ class TaskArtifacts:
         `content_type` the name's ending decides. Raises HandlerError: `bad_artifact_name` and
         `artifact_too_large` for good, `artifact_failed` (a full disk, say) worth another attempt.
         """
+        if is_ours(name):
+            why = f"{name} is the name of an output kept in a file; choose another"
+            raise HandlerError("bad_artifact_name", why, retryable=False)
         kind = content_type or mimetypes.guess_type(name)[0]
         content: object = data
         if isinstance(content, str):

@@ -9,6 +9,7 @@ from uuid import UUID
 from orchestrator.adapters.memory.tables import RunRow, Tables, TaskRow, unpack
 from orchestrator.models.event import Event, Kind
 from orchestrator.models.ids import lowest_uuid7
+from orchestrator.models.large_output import file_of
 from orchestrator.models.run import Run, RunState
 from orchestrator.models.task import Task, TaskState
 from orchestrator.ports.log_lines import LinePlace, LogFilter, LogPage
@@ -132,6 +133,14 @@ class MemoryReads:
             run = self._tables.runs.get(run_id)
             found = (run.tasks[no] for no in task_nos if no in run.tasks) if run else ()
             return {t.task_no: unpack(t.output) for t in found if t.state is TaskState.SUCCEEDED}
+
+    def large_outputs(self, run_id: UUID) -> dict[int, str]:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            tasks = list(run.tasks.values()) if run else []
+            named = ((t.task_no, file_of(run_id, unpack(t.output))) for t in tasks)
+            return {no: name for no, name in named if name is not None}
 
     def input(self, run_id: UUID) -> Any:
         """See the port."""

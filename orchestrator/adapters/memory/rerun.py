@@ -9,7 +9,8 @@ from dataclasses import replace as changed
 
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
-from orchestrator.adapters.memory.tables import RunRow
+from orchestrator.adapters.memory.tables import RunRow, pack, unpack
+from orchestrator.models.large_output import file_of, marker
 from orchestrator.models.task import TaskState
 from orchestrator.ports.store import Moved
 
@@ -26,6 +27,9 @@ def take_over(
         task = changed(
             old, waits_for=0, claim_id=None, pid=None, losses=0, resumed=None, deadline_at=None
         )
+        name = file_of(origin.id, unpack(old.output))
+        if name is not None:
+            task.output = pack(marker(run.id, name))
         run.tasks[no] = task
         run.say_task(task, now, {"origin_run_id": str(origin.id)})
         kept.append(task)

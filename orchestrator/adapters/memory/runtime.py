@@ -82,6 +82,16 @@ class MemoryArtifacts:
             found = self._files.get((run_id, name))
         return found[0].size_bytes if found else 0
 
+    def copy(self, run_id: UUID, name: str, to: UUID) -> Artifact:
+        """See the port."""
+        found, data = self.get(run_id, name)
+        return self.put(to, name, data, found.content_type, found.node_id or "")
+
+    def discard(self, run_id: UUID) -> None:
+        """See the port."""
+        with self._lock:
+            self._files = {key: file for key, file in self._files.items() if key[0] != run_id}
+
     def prune(self, before: datetime, gone: Callable[[UUID, int], None] | None = None) -> int:
         """See the port."""
         with self._lock:

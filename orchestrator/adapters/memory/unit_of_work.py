@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -34,6 +34,7 @@ from orchestrator.models.task import TaskState
 from orchestrator.ports.store import Moved, NewRun
 
 Undo = Callable[[], object]
+_LIVE = frozenset(WorkflowStatus) - {WorkflowStatus.ARCHIVED}
 
 
 class MemoryUnitOfWork:
@@ -179,8 +180,10 @@ class MemoryWorkflows:
         found = [w for w in self._tables.workflows.values() if w.tenant_id == tenant_id]
         return sorted((w for w in found if _listed(w)), key=lambda w: w.id, reverse=True)
 
-    def get(self, tenant_id: UUID, workflow_id: UUID) -> SavedWorkflow | None:
-        """See the port."""
+    def get(
+        self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
+    ) -> SavedWorkflow | None:
+        """See the port. Whoever opened the unit has everything locked."""
         saved = self._tables.workflows.get(workflow_id)
         return saved if saved and saved.tenant_id == tenant_id else None
 
@@ -196,9 +199,17 @@ class MemoryWorkflows:
         limit: int,
         query: str | None,
         among: frozenset[UUID] | None = None,
+        name: str | None = None,
+        statuses: Collection[WorkflowStatus] = (),
     ) -> list[SavedWorkflow]:
         """See the port."""
-        found = [w for w in self._of(tenant_id) if before is None or w.id < before]
+        wanted = statuses or _LIVE
+        mine = (w for w in self._tables.workflows.values() if w.tenant_id == tenant_id)
+        found = [w for w in mine if not w.ad_hoc and w.status in wanted]
+        found.sort(key=lambda w: w.id, reverse=True)
+        found = [w for w in found if before is None or w.id < before]
+        if name is not None:
+            found = [w for w in found if w.name == name]
         if among is not None:
             found = [w for w in found if w.id in among]
         if query:

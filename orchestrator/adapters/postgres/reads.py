@@ -23,6 +23,7 @@ from orchestrator.adapters.postgres.tables import (
 from orchestrator.adapters.postgres.tables import workers as worker_table
 from orchestrator.models.event import Event, Kind
 from orchestrator.models.ids import lowest_uuid7
+from orchestrator.models.large_output import file_of
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.task import Task, TaskState
 from orchestrator.ports.log_lines import LogFilter, LogPage
@@ -164,6 +165,16 @@ class PostgresReads:
                 (run_id, list(task_nos)),
             )
             return dict(cursor.fetchall())
+
+    def large_outputs(self, run_id: UUID) -> dict[int, str]:
+        """See the port."""
+        with self._pool.cursor() as cursor:
+            cursor.execute(
+                "SELECT task_no, output FROM tasks WHERE run_id = %s AND output ? '$artifact'",
+                (run_id,),
+            )
+            named = ((no, file_of(run_id, output)) for no, output in cursor.fetchall())
+            return {no: name for no, name in named if name is not None}
 
     def input(self, run_id: UUID) -> Any:
         """See the port."""

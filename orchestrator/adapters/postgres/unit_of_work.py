@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -144,14 +144,15 @@ class PostgresWorkflows:
             )
         )
 
-    def get(self, tenant_id: UUID, workflow_id: UUID) -> SavedWorkflow | None:
+    def get(
+        self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
+    ) -> SavedWorkflow | None:
         """See the port."""
+        wanted = select(workflows).where(
+            workflows.c.id == workflow_id, workflows.c.tenant_id == tenant_id
+        )
         row = (
-            self._connection.execute(
-                select(workflows).where(
-                    workflows.c.id == workflow_id, workflows.c.tenant_id == tenant_id
-                )
-            )
+            self._connection.execute(wanted.with_for_update() if lock else wanted)
             .mappings()
             .one_or_none()
         )
@@ -178,9 +179,19 @@ class PostgresWorkflows:
         limit: int,
         query: str | None,
         among: frozenset[UUID] | None = None,
+        name: str | None = None,
+        statuses: Collection[WorkflowStatus] = (),
     ) -> list[SavedWorkflow]:
         """See the port."""
-        wanted = select(workflows).where(workflows.c.tenant_id == tenant_id, _LISTED)
+        wanted = select(workflows).where(workflows.c.tenant_id == tenant_id)
+        if WorkflowStatus.ARCHIVED in statuses:
+            wanted = wanted.where(~workflows.c.ad_hoc)
+        else:
+            wanted = wanted.where(_LISTED)
+        if statuses:
+            wanted = wanted.where(workflows.c.status.in_(statuses))
+        if name is not None:
+            wanted = wanted.where(workflows.c.name == name)
         if before is not None:
             wanted = wanted.where(workflows.c.id < before)
         if among is not None:
