@@ -315,7 +315,7 @@ def build(
         quotas=quotas,
         sockets=replace.get("sockets") or socket_leases(settings),
         workflows=Workflows(store, clock, quotas),
-        steering=Steering(store, engine, clock),
+        steering=Steering(store, engine, clock, output_bytes=settings.limits.output_bytes),
         explaining=Explaining(store, engine),
         flush=aside.flush if aside else lambda _: None,
         auditing=Auditing(store.audit),

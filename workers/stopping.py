@@ -32,12 +32,24 @@ def leave_note(desk: Path, pid: int, claim: Claim, reason: str, *, alone: bool =
 
     Not `alone`: the process works on others too, and looks for a note of each.
     """
-    path = note(desk, pid)
-    if not alone:
-        path = path.with_name(f"{path.name}-{claim.claim_id}-{claim.task_no}")
+    path = _place(desk, pid, claim, alone=alone)
     draft = path.with_suffix(".new")
     draft.write_text(f"{claim.claim_id} {claim.task_no} {claim.attempt} {reason}")
     draft.replace(path)
+
+
+def is_noted(desk: Path, pid: int, claim: Claim, *, alone: bool = True) -> bool:
+    """True while the note of this attempt is there: whoever leaves the handler takes it away."""
+    try:
+        words = _place(desk, pid, claim, alone=alone).read_text().split()
+    except OSError:
+        return False
+    return words[:3] == [str(claim.claim_id), str(claim.task_no), str(claim.attempt)]
+
+
+def _place(desk: Path, pid: int, claim: Claim, *, alone: bool) -> Path:
+    path = note(desk, pid)
+    return path if alone else path.with_name(f"{path.name}-{claim.claim_id}-{claim.task_no}")
 
 
 class StopSwitch:
@@ -64,6 +76,7 @@ class StopSwitch:
         finally:
             self._current = None
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self._note.unlink(missing_ok=True)
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         # A cold shutdown: the attempt is given up, not failed for having been interrupted.
@@ -79,11 +92,11 @@ class StopSwitch:
             raise StopRequested("timeout")
 
     def _noted(self, _number: int, _frame: FrameType | None) -> None:
-        if self._current is None:
-            return
         try:
             claim_id, task_no, attempt, reason = self._note.read_text().split()
         except (OSError, ValueError):
             return
         if (UUID(claim_id), int(task_no), int(attempt)) == self._current:
             raise StopRequested(reason)
+        # Its attempt has been left, or is not under way yet: a kill would hit another one.
+        self._note.unlink(missing_ok=True)

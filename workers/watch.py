@@ -26,7 +26,7 @@ from orchestrator.fleet_core import FleetCore
 from orchestrator.ports.store import Beat, Held, Pulse
 from workers.identity import CARD, CLOSING, Identity, identity
 from workers.linux import children_of
-from workers.stopping import STOP_SIGNAL, leave_note
+from workers.stopping import STOP_SIGNAL, is_noted, leave_note
 
 log = logging.getLogger(__name__)
 
@@ -156,14 +156,19 @@ class Watch:
             if asked is None:
                 self._asked[key] = _Asked(at=time.monotonic(), reason=held.verdict)
                 self._ask(held)
-            elif time.monotonic() - asked.at >= self._settings.grace_s:
+            elif time.monotonic() - asked.at < self._settings.grace_s:
+                continue
+            elif held.verdict == "taken":
+                self._force_taken(held, pulse)
+            else:
                 self._force(held)
         self._asked = {key: asked for key, asked in self._asked.items() if key in current}
 
     def _ask(self, held: Held) -> None:
         if held.owner.pid not in self._children:
             return
-        reason = held.verdict or "lost"
+        # To a handler it is one thing: nobody wants its outcome.
+        reason = "lost" if held.verdict in {None, "taken"} else str(held.verdict)
         leave_note(self._me.desk, held.owner.pid, held.claim, reason, alone=not self._threads)
         if not self._threads:
             os.kill(held.owner.pid, STOP_SIGNAL)
@@ -176,6 +181,26 @@ class Watch:
                 return
             log.warning("child %s did not stop in time (%s): killed", held.owner.pid, held.verdict)
             os.kill(held.owner.pid, signal.SIGKILL)
+
+    def _force_taken(self, held: Held, pulse: Pulse) -> None:
+        """The record has no more to take away; the child is killed if it never left the handler.
+
+        Its note is still there then, and no attempt of another claim is under way in it.
+        """
+        pid, claim_id = held.owner.pid, held.claim.claim_id
+        others = any(
+            h.verdict != "taken" and h.owner.pid == pid and h.claim.claim_id != claim_id
+            for h in pulse.held
+        )
+        noted = is_noted(self._me.desk, pid, held.claim, alone=not self._threads)
+        if pid not in self._children or not noted or (others and not self._threads):
+            return
+        if self._threads:
+            if (held.claim.run_id, held.claim.task_no, held.claim.attempt) not in self._stuck:
+                self._leave_stuck(held)
+            return
+        log.warning("child %s did not stop in time (%s): killed", pid, held.verdict)
+        os.kill(pid, signal.SIGKILL)
 
     def _leave_stuck(self, held: Held) -> None:
         """A thread cannot be killed, and its process works for many: it goes if half are stuck."""

@@ -177,6 +177,7 @@ def test_r2_the_roles_are_what_they_are_called(world: World) -> None:
     assert operator == {
         "workflows.start_run", "workflows.execute", "runs.cancel_run", "runs.pause_run",
         "runs.resume_run", "runs.retry_run", "runs.cancel_runs", "runs.retry_runs",
+        "runs.mark_task",
     }  # fmt: skip
     parts = {r.endpoint.partition(".")[0] for r in changing if r.open_to(ROLES["editor"])}
     assert parts == {"nodes", "logs", "workflows", "runs", "variables"}
