@@ -125,7 +125,7 @@ def test_workflows_and_runs_are_completed_wherever_one_is_named() -> None:
     for words, command in commands(cli).items():
         for parameter in command.params:
             if parameter.name in named:
-                assert parameter._custom_shell_complete, (words, parameter.name)  # noqa: SLF001
+                assert parameter._custom_shell_complete, (words, parameter.name)
 
 
 @pytest.mark.parametrize(
