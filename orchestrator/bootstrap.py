@@ -317,7 +317,7 @@ def build(
         workflows=Workflows(store, clock, quotas),
         steering=Steering(store, engine, clock, output_bytes=settings.limits.output_bytes),
         explaining=Explaining(store, engine),
-        flush=aside.flush if aside else lambda _: None,
+        flush=(aside or dispatcher).flush,
         auditing=Auditing(store.audit),
         secrets=secrets(settings, store, quotas),
         variables=variables(settings, store),

@@ -37,5 +37,8 @@ class Dispatcher(Protocol):
     def settled(self, run_id: UUID, task_nos: Sequence[int]) -> bool:
         """Report settled tasks as the chord's parts; the last one fires `finish_run`."""
 
+    def flush(self, timeout_s: float) -> None:
+        """Wait until what nobody waits for is sent, for a process that is about to end."""
+
     def depth(self, queue: str) -> int | None:
         """Return how many announcements wait in a queue; None when that is not known."""
