@@ -30,7 +30,7 @@ test: $(STAMP) ## the whole test suite
 	$(BIN)/pytest -n $(PYTEST_PROCESSES) --dist loadfile $(ARGS)
 
 attack: $(STAMP) ## Schemathesis on a living installation, and hostile requests; ARGS=minutes, default 5
-	ZQ_ATTACK_MINUTES=$(or $(ARGS),5) $(BIN)/pytest tests/attack tests/api/test_bad_input.py \
+	ZQ_ATTACK_MINUTES=$(or $(ARGS),5) $(BIN)/pytest tests/attack tests/api/test_bad_input.py tests/api/test_bad_names.py \
 		$$($(BIN)/python -m tests.attack.rows)
 
 audit: $(STAMP) ## known holes of the pinned packages, where the service of advisories is reachable

@@ -24,6 +24,11 @@ _BAD = {TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED}
 _STARTS = {"queued", "running"}
 
 
+def _marked(event: Event) -> bool:
+    """True where somebody said how a task ended: its rule was met, though nothing may have run."""
+    return "marked_by" in (event.data or {})
+
+
 def broken_in(reads: Reads, tenant_id: UUID, run_id: UUID, plan: Mapping[str, Any]) -> list[str]:
     """Return what is broken in one run, as sentences."""
     run = reads.run(tenant_id, run_id)
@@ -134,7 +139,7 @@ def _joins(
 ) -> Iterator[str]:
     by_no = {t.task_no: t for t in tasks}
     ended_at = _first(events, lambda e: TaskState(e.state or "").ended)
-    started_at = _first(events, lambda e: e.state in _STARTS)
+    started_at = _first(events, lambda e: e.state in _STARTS or _marked(e))
     for no, node_id, *_, rule, _upstreams, _dependants, _handles, _a, _l, _t in plan["rows"]:
         task = by_no[no]
         sources = [(by_no[r[0]], _handle(r, no)) for r in plan["rows"] if no in r[7]]

@@ -15,9 +15,10 @@ from hypothesis.stateful import (
     rule,
 )
 
+from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import RunState
-from orchestrator.models.task import Claim
-from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Release, Take
+from orchestrator.models.task import MARKABLE, Claim
+from orchestrator.ports.store import Ending, LogLine, Mark, Moved, Owner, Release, Take
 from tests.contract.rigs import Rig
 from tests.factories import Node, PlanJson, beat, node, plan, start
 
@@ -32,7 +33,7 @@ LEASE_S = 0.01
 WEIGHTS = (
     *["deliver"] * 6, *["succeed"] * 3, *["park"] * 3, *["upkeep"] * 4, *["zombie"] * 3,
     *["time_passes"] * 2, *["go_on"] * 2, "end_badly", "child_dies", "worker_dies", "lose_message",
-    "pause_or_resume", "cancel",
+    "pause_or_resume", "cancel", "mark",
 )  # fmt: skip
 pick = st.integers(0, 10**6)
 
@@ -264,6 +265,28 @@ class RunMachine(RuleBasedStateMachine):
         """Cancel a run, in whatever state it is."""
         to = RunState.CANCELLED if at % 2 else RunState.TIMED_OUT
         self.store.moves.cancel(self.runs[at % len(self.runs)], to)
+
+    def mark(self, at: int) -> None:
+        """Settle a task by hand; who held it is a zombie from now on."""
+        run_id = self.runs[at % len(self.runs)]
+        run = self.store.reads.run(DEFAULT_TENANT, run_id)
+        tasks = self.store.reads.tasks(run_id)
+        may = [t for t in tasks if t.state in MARKABLE]
+        task = (may or tasks)[at % len(may or tasks)]
+        how = Mark(
+            task_no=task.task_no, node_id=task.node_id, by="me",
+            state=("succeeded", "failed", "skipped")[at % 3],
+            output={"taken": ["x"]} if at % 3 == 0 and at % 2 else None,
+        )  # fmt: skip
+        moved = self.store.moves.mark(run_id, how, at % 4)
+        assert run is not None
+        assert moved is not None
+        assert moved.was == task.state
+        marked = bool(may) and run.state in {RunState.RUNNING, RunState.PAUSED}
+        assert bool(moved.events) == marked
+        if marked:
+            self.current.pop((run_id, task.task_no), None)
+        self._told(moved)
 
     def pause_or_resume(self, at: int) -> None:
         """Pause a running run, or let a paused one go on."""

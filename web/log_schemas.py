@@ -6,6 +6,7 @@ from marshmallow import Schema, fields, validate
 
 from orchestrator.services.history import LEVELS
 from web.fields import Count, LineCursor, Moment, Whole
+from web.frame_schemas import frames
 from web.schemas import MAX_PAGE
 
 _LIMIT = validate.Range(1, MAX_PAGE)
@@ -61,5 +62,5 @@ class LinePage(Schema):
     A page may be short or empty and still have a `next_cursor`: rare lines take several requests.
     """
 
-    items = fields.List(fields.Dict())
+    items = frames("LogFrame")
     next_cursor = fields.String(allow_none=True)

@@ -8,6 +8,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from orchestrator.models.expression import ROOTS
 from web.fields import Count, Moment
+from web.frame_schemas import frames
 from web.schemas import RUN_STATES, any_json
 
 #: Longer texts belong into a node, not into a preview.
@@ -36,7 +37,7 @@ class NodeTestResult(Schema):
     state = fields.String(metadata={"enum": RUN_STATES})
     output = any_json("What the handler came back with.")
     error = fields.Raw(allow_none=True, metadata={"type": "object", "nullable": True})
-    logs = fields.List(fields.Dict(), metadata={"description": "The first 200 lines."})
+    logs = frames("LogFrame", metadata={"description": "The first 200 lines."})
     duration_ms = fields.Integer(allow_none=True)
 
 

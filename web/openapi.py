@@ -20,7 +20,7 @@ from orchestrator import __version__
 from orchestrator.errors import BadRequest, InvalidDefinition
 from orchestrator.models.access import Permission
 from orchestrator.models.problem import Problem, did_you_mean
-from web import deprecation, needs, strict_json
+from web import deprecation, frame_schemas, needs, strict_json
 from web.errors import MEDIA_TYPE
 from web.log_schemas import LogStreamQuery
 from web.schemas import ProblemSchema
@@ -311,7 +311,15 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
         "description": "Of `POST /auth/ticket`, where no header can be sent.",
         "schema": {"type": "string"},
     }
-    frames = {"101": {"description": "Frames as `GET /runs/{id}/events` has, then a close."}}
+    frame_schemas.describe(api)
+    frame = {"schema": {"$ref": "#/components/schemas/SocketFrame"}}
+    frames = {
+        "101": {
+            "description": "Frames as `GET /runs/{id}/events` has, then a close.",
+            "content": {"application/json": frame},
+        }
+    }
+    line = {"schema": {"$ref": "#/components/schemas/LogFrame"}}
     fine = {"200": {"description": "OK"}}
     text_body = {"schema": {"type": "string"}}
     described: dict[str, dict[str, Any]] = {
@@ -335,7 +343,9 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
             "parameters": [
                 {"in": "query", "schema": LogStreamQuery, "name": "query"},
             ],
-            "responses": {"101": {"description": "Log lines."}},
+            "responses": {
+                "101": {"description": "Log lines.", "content": {"application/json": line}}
+            },
         },
         "docs.page": {
             "tags": ["health"],

@@ -12,6 +12,7 @@ from orchestrator.models.saved import WorkflowStatus
 from orchestrator.models.task import TaskState
 from orchestrator.services.history import LEVELS
 from web.fields import MAX_SEQ, IdCursor, Moment, NumberCursor, Whole, Words
+from web.frame_schemas import frames
 
 MAX_PAGE = 200
 RUN_STATES = [str(s) for s in RunState]
@@ -293,7 +294,7 @@ class AttemptList(Schema):
 class FramePage(Schema):
     """Frames exactly as the socket sends them, in `seq` order. Poll with `after=next_cursor`."""
 
-    items = fields.List(fields.Dict())
+    items = frames()
     next_cursor = fields.Integer(allow_none=True)
 
 
@@ -313,10 +314,23 @@ class ArtifactList(Schema):
     next_cursor = fields.String(allow_none=True)
 
 
+class NodeTypeSchema(Schema):
+    """What an editor needs to know of a node type."""
+
+    type = fields.String(metadata={"description": "What a node's `type` says."})
+    title = fields.String()
+    description = fields.String()
+    config_schema = fields.Dict(
+        metadata={"description": "A JSON Schema of `data.config`, good enough for a form."}
+    )
+    output_schema = fields.Dict(metadata={"description": "A JSON Schema of the task's output."})
+    example = fields.Dict(metadata={"description": "A config that validates as it stands."})
+
+
 class NodeTypeList(Schema):
     """The catalogue of node types."""
 
-    items = fields.List(fields.Dict())
+    items = fields.List(fields.Nested(NodeTypeSchema))
     next_cursor = fields.String(allow_none=True)
 
 

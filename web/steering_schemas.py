@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from orchestrator.models.task import MARKS, TaskState
 from orchestrator.services.bulk import MAX_RUNS
 from web.fields import Count, Flag, IdCursor
-from web.schemas import RUN_STATES, Refusal, RunsFilter
+from web.schemas import RUN_STATES, Refusal, RunsFilter, any_json
 
 _FILTERS = ("workflow_id", "state", "trigger", "since", "until", "tags")
 
@@ -25,6 +26,33 @@ class RetryBody(Schema):
         validate=validate.Length(1, 64),
         metadata={"description": "This node runs again too, with all that depends on it."},
     )
+
+
+def _printable(text: str) -> None:
+    if not text.strip() or not text.isprintable():
+        raise ValidationError("a reason is printable text that is not blank")
+
+
+class MarkBody(Schema):
+    """How a task has ended, says whoever marks it."""
+
+    state = fields.String(required=True, validate=validate.OneOf(sorted(MARKS)))
+    output = any_json("What the task put out; only with `succeeded`.")
+    reason = fields.String(
+        load_default=None,
+        allow_none=True,
+        validate=[validate.Length(1, 500), _printable],
+        metadata={"description": "Why, for whoever reads the run's events."},
+    )
+
+    @validates_schema
+    def _output_of_success(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("output") is not None and data.get("state") != TaskState.SUCCEEDED:
+            raise ValidationError("only a task that succeeded has an output", "output")
+        output = data.get("output")
+        if isinstance(output, dict) and "$artifact" in output:
+            # So the record names an output that is kept outside: nobody may point it elsewhere.
+            raise ValidationError("`$artifact` is the record's own word", "output")
 
 
 class BulkBody(RunsFilter):

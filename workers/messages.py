@@ -81,6 +81,8 @@ def register(app: Celery, settings: Settings) -> None:
     """Define the messages on an application."""
     child = Child(settings, app)
     signals.worker_process_shutdown.connect(child.end, weak=False)
+    # A pool of threads works in the worker's own process.
+    signals.worker_shutdown.connect(child.end, weak=False)
 
     # Flower is shown attempts, by the dispatcher; a message says nothing of how they end.
     @app.task(name=EXECUTE, ignore_result=True, send_events=False)

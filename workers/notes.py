@@ -25,9 +25,21 @@ def leave_note(desk: Path, pid: int, claim: Claim, reason: str, *, alone: bool =
     Not `alone`: the process works on others too, and looks for a note of each. OSError when the
     desk takes no more.
     """
-    path = note(desk, pid)
-    if not alone:
-        path = path.with_name(f"{path.name}-{claim.claim_id}-{claim.task_no}")
+    path = _place(desk, pid, claim, alone=alone)
     draft = path.with_suffix(".new")
     draft.write_text(f"{claim.claim_id} {claim.task_no} {claim.attempt} {reason}")
     draft.replace(path)
+
+
+def is_noted(desk: Path, pid: int, claim: Claim, *, alone: bool = True) -> bool:
+    """True while the note of this attempt is there: whoever leaves the handler takes it away."""
+    try:
+        words = _place(desk, pid, claim, alone=alone).read_text().split()
+    except OSError:
+        return False
+    return words[:3] == [str(claim.claim_id), str(claim.task_no), str(claim.attempt)]
+
+
+def _place(desk: Path, pid: int, claim: Claim, *, alone: bool) -> Path:
+    path = note(desk, pid)
+    return path if alone else path.with_name(f"{path.name}-{claim.claim_id}-{claim.task_no}")

@@ -42,6 +42,7 @@ class StopSwitch:
         finally:
             self._current = None
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self._note.unlink(missing_ok=True)
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         # A cold shutdown: the attempt is given up, not failed for having been interrupted.
@@ -57,11 +58,11 @@ class StopSwitch:
             raise StopRequested("timeout")
 
     def _noted(self, _number: int, _frame: FrameType | None) -> None:
-        if self._current is None:
-            return
         try:
             claim_id, task_no, attempt, reason = self._note.read_text().split()
         except (OSError, ValueError):
             return
         if (UUID(claim_id), int(task_no), int(attempt)) == self._current:
             raise StopRequested(reason)
+        # Its attempt has been left, or is not under way yet: a kill would hit another one.
+        self._note.unlink(missing_ok=True)

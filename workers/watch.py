@@ -28,7 +28,7 @@ from workers.hand import Hand
 from workers.identity import CARD, CLOSING, Identity, identity
 from workers.linux import children_of, lives
 from workers.lookout import Lookout, Seen
-from workers.notes import STOP_SIGNAL, leave_note
+from workers.notes import STOP_SIGNAL, is_noted, leave_note
 
 log = logging.getLogger(__name__)
 
@@ -267,7 +267,11 @@ class Watch:
             if asked is None:
                 self._asked[key] = _Asked(at=time.monotonic(), reason=held.verdict)
                 self._ask(held)
-            elif time.monotonic() - asked.at >= self._settings.grace_s:
+            elif time.monotonic() - asked.at < self._settings.grace_s:
+                continue
+            elif held.verdict == "taken":
+                self._force_taken(held, pulse)
+            else:
                 self._force(held, key)
         self._asked = {key: asked for key, asked in self._asked.items() if key in current}
 
@@ -275,7 +279,8 @@ class Watch:
         pid = held.owner.pid
         if pid not in self._children:
             return
-        reason = held.verdict or "lost"
+        # To a handler it is one thing: nobody wants its outcome.
+        reason = "lost" if held.verdict in {None, "taken"} else str(held.verdict)
         try:
             leave_note(self._me.desk, pid, held.claim, reason, alone=not self._threads)
         except OSError as error:
@@ -307,6 +312,22 @@ class Watch:
             return
         log.warning("child %s did not stop in time (%s): killed", held.owner.pid, held.verdict)
         self._lookout.send(held.owner.pid, signal.SIGKILL)
+
+    def _force_taken(self, held: Held, pulse: Pulse) -> None:
+        """The record has no more to take away; the child is killed if it never left the handler.
+
+        Its note is still there then, and no attempt of another claim is under way in it.
+        """
+        pid, claim_id = held.owner.pid, held.claim.claim_id
+        others = any(
+            h.verdict != "taken" and h.owner.pid == pid and h.claim.claim_id != claim_id
+            for h in pulse.held
+        )
+        noted = is_noted(self._me.desk, pid, held.claim, alone=not self._threads)
+        if pid not in self._children or not noted or (others and not self._threads):
+            return
+        if (held.claim.run_id, held.claim.task_no, held.claim.attempt) not in self._stuck:
+            self._end(held)
 
     def _leave_stuck(self, held: Held) -> None:
         """A thread cannot be killed, and its process works for many: it goes if half are stuck."""

@@ -33,6 +33,7 @@ ORDER = (
     "cancel_v1",
     "finish_v1",
     "steer_v1",
+    "mark_v1",
     "rerun_v1",
 )
 

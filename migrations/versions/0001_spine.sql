@@ -124,6 +124,7 @@ CREATE TABLE tasks (
     resumed JSONB, 
     output JSONB, 
     error JSONB, 
+    taken_from UUID, 
     CONSTRAINT pk_tasks PRIMARY KEY (run_id, task_no), 
     CONSTRAINT ck_tasks_state CHECK (state IN ('cancelled', 'failed', 'pending', 'queued', 'ready', 'retrying', 'running', 'skipped', 'succeeded', 'timed_out', 'waiting')), 
     CONSTRAINT ck_tasks_finished CHECK ((finished_at IS NOT NULL) = (state IN ('cancelled', 'failed', 'skipped', 'succeeded', 'timed_out'))), 
@@ -137,6 +138,8 @@ CREATE INDEX ix_tasks_due ON tasks (due_at) WHERE state IN ('retrying', 'waiting
 CREATE INDEX ix_tasks_held ON tasks (queue, worker_id) WHERE state IN ('queued', 'running');
 
 CREATE INDEX ix_tasks_ready ON tasks (queue, priority DESC, run_id) WHERE state = 'ready';
+
+CREATE INDEX ix_tasks_taken ON tasks (worker_id) WHERE taken_from IS NOT NULL;
 
 CREATE TABLE tenants (
     id UUID NOT NULL, 

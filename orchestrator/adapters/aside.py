@@ -69,10 +69,11 @@ class Aside:
         return self._here().depth(queue)
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until what was gathered is sent, for a process that is about to end."""
+        """See `Dispatcher`."""
         sender = self._sender
         if sender is not None and sender.pid == os.getpid():
             sender.flush(timeout_s)
+        self._dispatcher.flush(timeout_s)
 
     def _here(self) -> _Sender:
         sender = self._sender

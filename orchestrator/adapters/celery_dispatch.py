@@ -89,7 +89,8 @@ class CeleryDispatcher:
 
     def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
         """See the port. Costs one publish a commit, and nothing with ZQ_BROKER__FLOWER_EVENTS
-        off. A commit whose plan cannot be read, or that Redis is away for, is not shown."""
+        off. While Redis is away commits are kept and shown later; one whose plan cannot be read
+        is not shown."""
         if self._events is None or not (found := moves(moved.events)):
             return
         sender = self._events
@@ -103,7 +104,15 @@ class CeleryDispatcher:
         for event in found:
             if event.state == TaskState.QUEUED:
                 self._names[celery_id(event, known)] = celery_name(event, known)
-        self._try("tell Flower", lambda: sender.send(found, known))
+        if self._clock() < self._away_until:
+            sender.send(found, known, away=True)
+        else:
+            self._try("tell Flower", lambda: sender.send(found, known))
+
+    def flush(self, timeout_s: float) -> None:
+        """See the port."""
+        if self._events is not None:
+            self._events.flush(timeout_s)
 
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """See the port. A message's id names its first attempt."""

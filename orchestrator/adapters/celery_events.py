@@ -6,13 +6,13 @@ of a claim would stay STARTED, and a failed node would be a success. So messages
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from celery import Celery
@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 
 #: Events of one message to Flower: a run may start with thousands of roots.
 _BATCH = 250
+#: Events kept while Redis is away, about 500 bytes each; the oldest go beyond it.
+_MOST_KEPT = 10_000
+#: Seconds between two tries.
+_PAUSE_S = 1.0
+
+_AWAY = (KombuError, RedisError, OSError)
 
 Fields = dict[str, Any]
 
@@ -57,20 +63,34 @@ def celery_name(event: Event, plan: Plan) -> str:
 
 
 class CeleryEvents:
-    """Sends events in Celery's format; whoever listens is not known, and what is lost is lost."""
+    """Sends events in Celery's format, in the order of the commits; who listens is not known.
 
-    def __init__(self, app: Celery) -> None:
+    What Redis does not take is kept, the newest of it, and sent when Redis is back: the last word
+    on an attempt is not lost to a short absence. Safe to share between threads.
+    """
+
+    def __init__(
+        self, app: Celery, *, pause_s: float = _PAUSE_S, most_kept: int = _MOST_KEPT
+    ) -> None:
         self._app = app
+        self._most_kept = most_kept
+        self._pause_s = pause_s
         self._elsewhere = f"zq@{socket.gethostname()}"
         self._hostname = self._elsewhere
-        self._waiting: SimpleQueue[tuple[str, list[Fields]]] = SimpleQueue()
+        self._waiting: deque[tuple[str, list[Fields]]] = deque()
+        self._count = 0
+        self._changed = threading.Condition()
+        #: A thread has taken some out and has not got rid of them yet.
+        self._busy = False
         self._thread: threading.Thread | None = None
 
-    def send(self, moved: list[Event], plan: Plan) -> None:
+    def send(self, moved: list[Event], plan: Plan, *, away: bool = False) -> None:
         """Publish the moves of one commit, in order, as one message (or more, each of 250).
 
         In a pool child a thread does it, so that a hop in place does not wait for Redis; moves to
         `queued` are published before this returns, since another child may be faster otherwise.
+        `away`: Redis is known to be away, so nothing waits for it. Raises what Redis raises, and
+        keeps what it did not take.
         """
         task = self._app.current_worker_task
         if task is not None and task.request.hostname:
@@ -82,24 +102,68 @@ class CeleryEvents:
         if hostname == self._elsewhere:
             # Flower takes whoever tells of a task for a worker: this one is no worker.
             found.append(self._event("worker-offline", moved[-1], {}, hostname))
-        if hostname == self._elsewhere or any(e.state == TaskState.QUEUED for e in moved):
+        at_once = hostname == self._elsewhere or any(e.state == TaskState.QUEUED for e in moved)
+        if not at_once or away or self._count or self._busy:
+            self._keep(hostname, found)
+            return
+        try:
             self._publish(hostname, found)
-        else:
-            self._waiting.put((hostname, found))
-            if self._thread is None:
+        except _AWAY:
+            self._keep(hostname, found)
+            raise
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until what is kept is sent, for a process that is about to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._count or self._busy), timeout_s)
+
+    def _keep(self, hostname: str, found: list[Fields]) -> None:
+        with self._changed:
+            self._waiting.append((hostname, found))
+            self._count += len(found)
+            self._drop()
+            # A fork leaves the parent's thread behind.
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="flower", daemon=True)
                 self._thread.start()
+            self._changed.notify_all()
+
+    def _drop(self) -> None:
+        """Forget the oldest beyond the limit."""
+        while self._count > self._most_kept and len(self._waiting) > 1:
+            self._count -= len(self._waiting.popleft()[1])
 
     def _run(self) -> None:
         while True:
-            hostname, found = self._waiting.get()
-            with contextlib.suppress(Empty):
-                while len(found) < _BATCH:
-                    found = found + self._waiting.get_nowait()[1]
+            hostname, found = self._take()
             try:
                 self._publish(hostname, found)
-            except (KombuError, RedisError, OSError) as error:
-                log.debug("not shown to Flower: %s", error)
+            except _AWAY as error:
+                log.debug("not shown to Flower yet: %s", error)
+                self._put_back(hostname, found)
+                time.sleep(self._pause_s)
+            except Exception:
+                # What cannot be said must not silence what comes after it.
+                log.exception("not shown to Flower")
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+
+    def _take(self) -> tuple[str, list[Fields]]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            self._busy = True
+            hostname, found = self._waiting.popleft()
+            while self._waiting and len(found) < _BATCH and self._waiting[0][0] == hostname:
+                found = found + self._waiting.popleft()[1]
+            self._count -= len(found)
+            return hostname, found
+
+    def _put_back(self, hostname: str, found: list[Fields]) -> None:
+        with self._changed:
+            self._waiting.appendleft((hostname, found))
+            self._count += len(found)
+            self._drop()
 
     def _publish(self, hostname: str, found: list[Fields]) -> None:
         with self._app.producer_or_acquire() as producer:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from orchestrator.cli.names import workflow_names
 from orchestrator.errors import ZQError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,7 +51,10 @@ yes_option: Callable[[F], F] = click.option(
 def run_filters(command: F) -> F:
     """Add the options that say which runs; the command takes them as `**filters`."""
     options = (
-        click.option("--workflow", help="Only runs of this workflow, by name or id."),
+        click.option(
+            "--workflow", shell_complete=workflow_names,
+            help="Only runs of this workflow, by name or id.",
+        ),
         click.option(
             "--state", multiple=True, type=click.Choice(RUN_STATES),
             help="Only runs in this state; may be repeated.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.again import show_list
+from orchestrator.cli.mark import mark_task
 from orchestrator.cli.names import run_ids
 from orchestrator.cli.options import (
     PATIENCE_S,
@@ -29,10 +30,10 @@ _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 @click.group("runs")
 def runs_command() -> None:
-    """Look at runs, and cancel, pause, resume or retry them."""
+    """Look at runs; cancel, pause, resume or retry them, or mark a task of one."""
 
 
-for _command in (cancel_runs, pause_runs, resume_runs, retry_runs):
+for _command in (cancel_runs, mark_task, pause_runs, resume_runs, retry_runs):
     runs_command.add_command(_command)
 
 

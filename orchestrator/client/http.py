@@ -308,6 +308,20 @@ class Client:
         body = {} if from_node is None else {"from": from_node}
         return self._steer(run_id, "retry", json=body, headers=_new_key())
 
+    def mark(
+        self, run_id: str, node_id: str, state: str, *, output: Any = None,
+        reason: str | None = None, map_index: int | None = None,
+    ) -> TaskDoc:  # fmt: skip
+        """Settle a task of a live run by hand: `succeeded` (with an output), `failed`, `skipped`.
+
+        ApiError 409 where it may not be, as for a task that has ended.
+        """
+        path = f"runs/{quote(run_id, safe='')}/tasks/{quote(node_id, safe='')}/mark"
+        body = {"state": state, "output": output, "reason": reason}
+        given = {name: value for name, value in body.items() if value is not None}
+        params = {} if map_index is None else {"map_index": map_index}
+        return cast("TaskDoc", self._json("POST", path, json=given, params=params))
+
     def _steer(self, run_id: str, verb: str, **options: Any) -> RunDoc:
         return cast(
             "RunDoc", self._json("POST", f"runs/{quote(run_id, safe='')}/{verb}", **options)

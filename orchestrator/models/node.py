@@ -19,7 +19,8 @@ from orchestrator.models.node_type import CATALOGUE, NodeType
 
 __all__ = ["CATALOGUE", "Backoff", "Node", "NodeType", "OnLost", "RetryPolicy", "TriggerRule"]
 
-NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
+#: Not what every object of JavaScript has already: ids become keys.
+NODE_ID = re.compile(r"(?!(?:__proto__|constructor|prototype)\Z)[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 QUEUE = re.compile(r"[a-z][a-z0-9_.-]{0,62}\Z")
 ERROR_CODE = re.compile(r"[a-z][a-z0-9_.]{0,63}\Z")
 

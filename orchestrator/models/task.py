@@ -37,16 +37,20 @@ class TaskState(StrEnum):
 
 
 S = TaskState
+#: The ends that somebody may give a task by hand, and the states it may be in then: its upstream
+#: tasks have ended, it has not.
+MARKS = frozenset({S.SUCCEEDED, S.FAILED, S.SKIPPED})
+MARKABLE = frozenset({S.READY, S.QUEUED, S.RUNNING, S.WAITING, S.RETRYING})
 ENDS = frozenset({S.SUCCEEDED, S.FAILED, S.SKIPPED, S.CANCELLED, S.TIMED_OUT})
 
 #: The whole state machine. Docs are drawn from it; Postgres guards the same moves again.
 MOVES: Mapping[TaskState, frozenset[TaskState]] = {
     S.PENDING: frozenset({S.READY, S.QUEUED, S.RUNNING, S.SKIPPED, S.CANCELLED}),
-    S.READY: frozenset({S.QUEUED, S.CANCELLED}),
-    S.QUEUED: frozenset({S.RUNNING, S.CANCELLED}),
+    S.READY: frozenset({S.QUEUED, S.CANCELLED, *MARKS}),
+    S.QUEUED: frozenset({S.RUNNING, S.CANCELLED, *MARKS}),
     S.RUNNING: frozenset({S.WAITING, S.RETRYING, *ENDS}),
-    S.WAITING: frozenset({S.QUEUED, S.READY, S.CANCELLED, S.TIMED_OUT, S.SUCCEEDED, S.FAILED}),
-    S.RETRYING: frozenset({S.READY, S.QUEUED, S.CANCELLED}),
+    S.WAITING: frozenset({S.QUEUED, S.READY, S.CANCELLED, S.TIMED_OUT, *MARKS}),
+    S.RETRYING: frozenset({S.READY, S.QUEUED, S.CANCELLED, *MARKS}),
     **{end: frozenset[TaskState]() for end in ENDS},
 }
 

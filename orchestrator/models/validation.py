@@ -62,7 +62,10 @@ def _ids(nodes: Iterable[Node]) -> Iterator[Problem]:
     for no, node in enumerate(nodes):
         at = f"nodes[{no}].id"
         if not NODE_ID.match(node.id):
-            text = "must start with a letter or _ and hold at most 64 of A-Z a-z 0-9 _ -"
+            text = (
+                "must start with a letter or _, hold at most 64 of A-Z a-z 0-9 _ -, and be none of"
+                " __proto__, constructor, prototype"
+            )
             yield Problem(at, "bad_node_id", text, node.id)
         key = unicodedata.normalize("NFKC", node.id).casefold()
         first = seen.setdefault(key, (no, node.id))

@@ -41,5 +41,8 @@ class Dispatcher(Protocol):
         taken down, and fires it no more.
         """
 
+    def flush(self, timeout_s: float) -> None:
+        """Wait until what nobody waits for is sent, for a process that is about to end."""
+
     def depth(self, queue: str) -> int | None:
         """Return how many announcements wait in a queue; None when that is not known."""

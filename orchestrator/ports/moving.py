@@ -51,6 +51,25 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How somebody settles a task by hand: `succeeded` (with an output), `failed` or `skipped`."""
+
+    task_no: int
+    node_id: str
+    state: str
+    #: The name of whoever does it.
+    by: str
+    output: Any = None
+    reason: str | None = None
+    map_index: int | None = None
+
+    def name(self, run_id: UUID) -> str:
+        """Return what the audit log calls the task."""
+        place = "" if self.map_index is None else f"[{self.map_index}]"
+        return f"{run_id}/{self.node_id}{place}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """Who holds a claim: one incarnation of a worker, and the child process that does the work."""
 
@@ -92,7 +111,7 @@ class Moved:
     size: int | None = None
     #: The run's input, on a claim.
     input: Any = None
-    #: What a cancelled run was before.
+    #: What a run that was steered, or a task that was marked, was before.
     was: str | None = None
 
     @property

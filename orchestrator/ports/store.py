@@ -19,7 +19,7 @@ from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.models.task import Claim, Task
 from orchestrator.ports.audit import Audit
 from orchestrator.ports.log_lines import LogFilter, LogPage
-from orchestrator.ports.moving import Ending, LogLine, Moved, Owner, Release, Take
+from orchestrator.ports.moving import Ending, LogLine, Mark, Moved, Owner, Release, Take
 from orchestrator.ports.quotas import QuotaChecks, QuotaRecord
 from orchestrator.ports.secrets import SecretRows, VariableRows
 
@@ -30,6 +30,7 @@ __all__ = [
     "Held",
     "Keys",
     "LogLine",
+    "Mark",
     "Moved",
     "Moves",
     "NewRun",
@@ -208,6 +209,13 @@ class Moves(Protocol):
         On resume every queued attempt is in `queued`: workers dropped their announcements.
         """
 
+    def mark(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
+        """Settle a task by hand and let dependants follow; whoever holds it has lost it.
+
+        `Moved.was` tells what the task was. Without events nothing was changed: the run is neither
+        running nor paused, or the task is not in MARKABLE. None for an unknown task.
+        """
+
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """End a run whose tasks have all ended; None when it has ended already or cannot yet."""
 
@@ -286,7 +294,8 @@ class Held:
 
     claim: Claim
     owner: Owner
-    #: Why it must stop: `lost`, `timeout` or `cancelled`; None while all is well.
+    #: Why it must stop: `lost`, `timeout`, `cancelled`, or `taken` when somebody has settled it by
+    #: hand; None while all is well.
     verdict: str | None = None
     #: Seconds past its deadline, where that is the verdict.
     overdue_s: float = 0.0

@@ -33,6 +33,31 @@ def _about(text: str, **more: Any) -> dict[str, Any]:
     return {"description": text, **more}
 
 
+#: Categories of what a name is made of: letters, numbers, and symbols such as emoji.
+_SAID = ("L", "N", "So")
+#: Files that Windows does not let one make, whatever comes after a dot.
+_DEVICES = frozenset(
+    ["con", "nul", "prn", "aux", *(f"{kind}{no}" for kind in ("com", "lpt") for no in range(1, 10))]
+)
+#: What every object of JavaScript has already.
+_INHERITED = frozenset({"__proto__", "constructor", "prototype"})
+
+
+def _usable_name(value: str) -> None:
+    """Raises ValidationError for what cannot be a file's name, a word of a command line, or a key
+    of an object: names become all three."""
+    if value.startswith("-"):
+        raise ValidationError("must not start with '-': it would read as an option")
+    if "/" in value or "\\" in value:
+        raise ValidationError("must hold no '/' and no '\\': names become file names")
+    if not any(unicodedata.category(letter).startswith(_SAID) for letter in value):
+        raise ValidationError("must hold a letter or a digit")
+    if value.partition(".")[0].rstrip().lower() in _DEVICES:
+        raise ValidationError("is a device on Windows, so no file can have it; add a word")
+    if value in _INHERITED:
+        raise ValidationError("means something else in JavaScript; add a word")
+
+
 def printable_name(value: str) -> None:
     """Raises ValidationError unless people can see, type and tell apart the name."""
     if not value.strip():
@@ -43,8 +68,7 @@ def printable_name(value: str) -> None:
         raise ValidationError("remove the spaces at its ends")
     if any(unicodedata.category(letter) in _UNSEEN for letter in value):
         raise ValidationError("remove control, invisible or text-direction characters")
-    if value in (".", "..") or value.startswith("-"):
-        raise ValidationError("must not be '.' or '..' and not start with '-'")
+    _usable_name(value)
 
 
 def _visible_text(value: str) -> None:
@@ -220,7 +244,12 @@ class WorkflowSchema(Schema):
         unknown = RAISE
 
     name = fields.String(
-        required=True, validate=printable_name, metadata=_about("Unique; 1 to 120 characters.")
+        required=True,
+        validate=printable_name,
+        metadata=_about(
+            "Unique; 1 to 120 characters. Names become file names: no `/`, no leading `-`, and"
+            " not the name of a device on Windows."
+        ),
     )
     description = fields.String(
         allow_none=True, validate=[validate.Length(max=10_000), _visible_text]

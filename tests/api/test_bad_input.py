@@ -1,4 +1,7 @@
-"""Rows B1-B19: what is malformed or hostile gets a 4xx that says what to do, and stores nothing."""
+"""Rows B1-B19: what is malformed or hostile gets a 4xx that says what to do, and stores nothing.
+
+Names (B11, B12) and methods (B18) are in `test_bad_names.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from orchestrator.errors import BadRequest
 from tests.api.conftest import MAX_BODY, ONE, Api, build_core, refused
+from web import strict_json
 from web.app import create_app
 
 JSON = "application/json"
@@ -105,10 +110,15 @@ def test_b1_to_b10_bodies(api: Api, path: str, raw: bytes, code: str | None) -> 
 
 @pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"a":' * 100_000, b'{"input":' + b"[" * 60_000])
 def test_b5_bottomless_nesting_is_refused_at_once(api: Api, raw: bytes) -> None:
-    raw = raw[: MAX_BODY - 1]
-    started = time.perf_counter()
-    refused(send(api, "/workflows", raw), 400)
-    assert time.perf_counter() - started < 0.25
+    """In 50 ms of this thread's own time, whatever else the machine does; the best of three."""
+    spent_s = []
+    for _ in range(3):
+        began = time.thread_time()
+        with pytest.raises(BadRequest):
+            strict_json.parse(raw)
+        refused(send(api, "/workflows", raw[: MAX_BODY - 1]), 400)
+        spent_s.append(time.thread_time() - began)
+    assert min(spent_s) < 0.05
 
 
 def test_the_deepest_and_largest_allowed_are_read(api: Api) -> None:
@@ -172,14 +182,21 @@ def test_b10_nul_in_paths_and_queries(api: Api, path: str) -> None:
     assert body["problems"][0]["code"] == "nul"
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", " ", "a\u202eb", "a\u200bb", "\ufeffa", "x" * 1_000, "..", ".", "-rf", " a", "a ", "a\nb",
-     "a\x7fb", "\U0001f600" * 15_000],
-)  # fmt: skip
-def test_b11_b12_names(api: Api, name: str) -> None:
-    body = refused(api.post("/workflows", {**ONE, "name": name}), 422)
-    assert body["problems"][0]["path"] == "name"
+@pytest.mark.parametrize("number", ["1.0", "1e0", "true", '"1"', "1.5", "null"])
+def test_b4_a_whole_number_is_written_as_one(api: Api, number: str) -> None:
+    node = b'{"name": "x", "nodes": [{"id": "a", "type": "noop", "data": {"priority": %s}}]}'
+    value = number.encode()
+    if number != "null":
+        found = refused(send(api, "/workflows", node % value), 422)
+        assert found["problems"][0]["path"] == "nodes[0].data.priority"
+    for path, body in (
+        ("/workflows/{id}/rollback", b'{"version": %s}'),
+        ("/runs/cancel", b'{"tags": ["x"], "limit": %s}'),
+        ("/logs/query", b'{"limit": %s}'),
+        ("/nodes/types/noop/test", b'{"config": {}, "timeout_s": %s}'),
+    ):
+        found = refused(send(api, path, body % value), 422)
+        assert found["problems"][0]["path"] in body.decode(), path
 
 
 @pytest.mark.parametrize(
@@ -281,29 +298,6 @@ def test_b16_idempotency_keys(api: Api, key: str) -> None:
 def test_b17_stale_versions(api: Api, tag: str) -> None:
     changed = {**ONE, "name": "changed"}
     refused(api.put(f"/workflows/{api.saved}", changed, headers={"If-Match": tag}), 412)
-
-
-@pytest.mark.parametrize(
-    "method", ["TRACE", "CONNECT", "BREW", "PATCH", "PROPFIND", "DELETE", "PUT"]
-)
-def test_b18_verbs(api: Api, method: str) -> None:
-    answer = api.call(method, "/workflows")
-    refused(answer, 405)
-    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
-
-
-def test_b18_a_method_in_a_header_is_ignored(api: Api) -> None:
-    headers = {"X-HTTP-Method-Override": "DELETE", "X-Method-Override": "DELETE"}
-    assert api.get(f"/workflows/{api.saved}", headers=headers).json["status"] == "published"
-    refused(api.post(f"/workflows/{api.saved}", {}, headers=headers), 405)
-
-
-def test_b18_head_and_options(api: Api) -> None:
-    head = api.call("HEAD", "/workflows")
-    assert (head.status_code, head.data) == (200, b"")
-    options = api.call("OPTIONS", "/workflows")
-    assert options.status_code == 200
-    assert set(options.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
 @pytest.mark.parametrize("text", ["%0d%0aSet-Cookie:%20a=b", "%0aX:%20y"])

@@ -110,6 +110,43 @@ def test_answers_have_the_fields_of_the_document(api: Api, document: dict[str, A
     assert set(problem) == set(schemas["Problem"]["properties"])
 
 
+def test_frames_have_the_fields_of_the_document(api: Api, document: dict[str, Any]) -> None:
+    run_id = api.run(TWO)
+    (claim,) = api.claims(run_id)
+    api.settle(claim, says=(("info", "hello"),))
+    api.claims(run_id)
+    mark = {"state": "failed", "reason": "no use"}
+    assert api.post(f"/runs/{run_id}/tasks/b/mark", mark).status_code == 200
+    again = api.post(f"/runs/{run_id}/retry").json["id"]
+    schemas = document["components"]["schemas"]
+    frames = [
+        frame for id in (run_id, again) for frame in api.get(f"/runs/{id}/events").json["items"]
+    ]
+    assert {f["kind"] for f in frames} == {"run", "task", "log"}
+    for frame in frames:
+        schema = schemas[f"{frame['kind'].capitalize()}Frame"]
+        assert set(schema["required"]) <= set(frame) <= set(schema["properties"]), frame
+        assert frame.get("state") in schema["properties"].get("state", {}).get("enum", [None])
+    told = {key for frame in frames for key in frame}
+    assert {"error", "reason", "duration_ms", "marked_by", "origin_run_id"} <= told
+    (line,) = [f for f in frames if f["kind"] == "log"]
+    assert api.get("/logs/history").json["items"] == [line]
+
+
+def test_nothing_in_a_list_is_an_object_without_fields(api: Api, document: dict[str, Any]) -> None:
+    bare = [
+        name
+        for name, schema in document["components"]["schemas"].items()
+        for field in schema.get("properties", {}).values()
+        if field.get("type") == "array" and field["items"] in ({}, {"type": "object"})
+    ]
+    assert bare == []
+    types = document["components"]["schemas"]["NodeType"]["properties"]
+    items = api.get("/nodes/types").json["items"]
+    assert items
+    assert all(set(item) == set(types) for item in items)
+
+
 def test_the_socket_process_has_sockets_and_health_only() -> None:
     app = create_app(build_core(), only="sockets")
     assert {rule.rule for rule in app.url_map.iter_rules()} == {

@@ -177,6 +177,7 @@ def test_r2_the_roles_are_what_they_are_called(world: World) -> None:
     assert operator == {
         "workflows.start_run", "workflows.execute", "runs.cancel_run", "runs.pause_run",
         "runs.resume_run", "runs.retry_run", "runs.cancel_runs", "runs.retry_runs",
+        "runs.mark_task",
     }  # fmt: skip
     # What makes a run needs the permission for that, also where it begins with another run.
     starts = {r.endpoint for r in changing if r.open_to(frozenset({_P.RUNS_START}))}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from orchestrator.errors import TooLarge
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.quota import Quota
-from orchestrator.models.task import Claim, Failure, TaskError
+from orchestrator.models.task import Claim, Failure, TaskError, TaskState
 from tests.api.conftest import ONE, TWO, Api, refused
 
 
@@ -38,6 +40,57 @@ def test_pause_and_resume(api: Api) -> None:
     for verb in ("pause", "resume"):
         assert refused(api.post(f"/runs/{run_id}/{verb}"), 409)["code"] == "illegal_move"
         refused(api.post(f"/runs/{uuid4()}/{verb}"), 404)
+
+
+def test_a_task_is_marked(api: Api) -> None:
+    run_id = api.run(TWO)
+    path = f"/runs/{run_id}/tasks/a/mark"
+    assert "running or paused" in refused(api.post(path, {"state": "skipped"}), 409)["detail"]
+    (claim,) = api.claims(run_id)
+    other = f"/runs/{run_id}/tasks/b/mark"
+    assert "upstream" in refused(api.post(other, {"state": "skipped"}), 409)["detail"]
+    body = {"state": "succeeded", "output": {"n": 7}, "reason": "done by phone"}
+    answer = api.post(path, body)
+    assert answer.status_code == 200
+    assert (answer.json["state"], answer.json["output"]) == ("succeeded", {"n": 7})
+    events = api.get(f"/runs/{run_id}/events").json["items"]
+    (told,) = [e for e in events if e["kind"] == "task" and e["state"] == "succeeded"]
+    assert (told["marked_by"], told["reason"]) == ("admin", "done by phone")
+    api.settle(claim, {"n": 8})
+    assert api.get(f"/runs/{run_id}/tasks/a").json["output"] == {"n": 7}
+    assert "never moves again" in refused(api.post(path, body), 409)["detail"]
+    api.finish(run_id)
+    assert api.get(f"/runs/{run_id}").json["state"] == "succeeded"
+    assert "the run has succeeded" in refused(api.post(other, body), 409)["detail"]
+    refused(api.post(f"/runs/{run_id}/tasks/zz/mark", body), 404)
+    refused(api.post(f"{path}?map_index=0", body), 404)
+    refused(api.post(f"{path}?map_index=x", body), 400)
+    refused(api.post(f"/runs/{uuid4()}/tasks/a/mark", body), 404)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"state": "running"}, {"state": "cancelled"}, {"state": 1}, {"state": None},
+     {"state": "failed", "output": 1}, {"state": "skipped", "output": {"a": 1}},
+     {"state": "failed", "reason": ""}, {"state": "failed", "reason": "  "},
+     {"state": "failed", "reason": "x" * 501}, {"state": "failed", "reason": "a\x1b[2J"},
+     {"state": "failed", "reason": 1}, {"state": "failed", "why": "x"},
+     {"state": "succeeded", "output": {"$artifact": "x/y"}}],
+)  # fmt: skip
+def test_marks_that_do_not_fit(api: Api, body: dict[str, Any]) -> None:
+    run_id = api.run(ONE)
+    api.claims(run_id)
+    refused(api.post(f"/runs/{run_id}/tasks/a/mark", body), 422)
+    assert api.get(f"/runs/{run_id}/tasks/a").json["state"] == "running"
+
+
+def test_an_output_that_is_too_large_is_not_marked(api: Api) -> None:
+    run_id = api.run(ONE)
+    api.claims(run_id)
+    mark = partial(api.core.steering.mark, DEFAULT_TENANT, run_id, "a", TaskState.SUCCEEDED)
+    with pytest.raises(TooLarge, match="262145 bytes of JSON and 262144 are allowed"):
+        mark(output="x" * 262_143)
+    assert mark(output="x" * 262_142).state is TaskState.SUCCEEDED
 
 
 def test_retry_is_a_new_run(api: Api) -> None:

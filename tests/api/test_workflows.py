@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -177,3 +178,15 @@ def test_every_example_of_the_catalogue_validates(api: Api) -> None:
             {"name": source, "inputs": inputs, "nodes": [*up, node], "edges": edges},
         )
         assert judged.json == {"valid": True, "problems": []}
+
+
+def test_names_that_look_alike_are_not_the_same_and_two_forms_of_one_are(api: Api) -> None:
+    """Homoglyphs are other names, kept as they were sent; NFC and NFD are one."""
+    latin, cyrillic, wide = "payroll", "p\u0430yroll", "\uff50ayroll"
+    ids = {name: api.workflow({**ONE, "name": name}) for name in (latin, cyrillic, wide)}
+    for name, id in ids.items():
+        found = api.get(f"/workflows?name={quote(name)}").json["items"]
+        assert [(row["id"], row["name"]) for row in found] == [(id, name)]
+    api.workflow({**ONE, "name": "cafe\u0301"})
+    assert api.get(f"/workflows?name={quote('caf' + chr(0xE9))}").json["items"]
+    refused(api.post("/workflows", {**ONE, "name": "caf\u00e9"}), 409)

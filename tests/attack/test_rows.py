@@ -1,7 +1,7 @@
 """Rows B1 to B20 of bad input on a living server: a 4xx that says what to do, and nothing stored.
 
 Byte-level rows (B6, B19 to B21) are also in `tests/integration/test_web_server.py`; the long form
-of each row is `tests/api/test_bad_input.py`, on the same application in memory.
+of each row is `tests/api/test_bad_*.py`, on the same application in memory.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ ROWS = [
     *bodies("B4", (400, 422), b'{"a": 9223372036854775808}', b'{"a": -9223372036854775809}',
             b'{"a": 1' + b"0" * 4299 + b"}", b'{"a": 1' + b"0" * 5000 + b"}",
             *(b'{"name": "x", "nodes": [{"id": "a", "type": "noop", "data": {"priority": %s}}]}' % n
-              for n in (b"true", b'"1"', b"1.5"))),
+              for n in (b"true", b'"1"', b"1.5", b"1.0"))),
     *bodies("B5", (400,), b"[" * 100_000, b'{"a":' * 100_000),
     *bodies("B6", (413,), b'{"a": "' + b"x" * 10_000_000 + b'"}'),
     *(Row(f"B7-{how}", (415,), body=gzip.compress(b"0" * 10_000_000), headers={
@@ -74,7 +74,9 @@ ROWS = [
     *bodies("B10", (400,), b'{"a": "\x00"}', b'{"a": "\\u0000"}', b'{"a\\u0000": 1}'),
     *queries("B10", 400, "/runs", "state=%00", "%00=1"),
     *bodies("B11", (422,), *(named(n) for n in ("a\u202eb", "a\u200bb", "\U0001f600" * 250_000))),
-    *bodies("B12", (422,), *(named(n) for n in ("", " ", "..", ".", "-rf", "x" * 1_000_000))),
+    *bodies("B12", (422,), *(named(n) for n in (
+        "", " ", "..", ".", "-rf", "/", "a/b", "CON", "__proto__", "constructor",
+        "x" * 1_000_000))),
     *bodies("B13", (422,), *(GOOD[:-1] + b', "%s": 1}' % name for name in (
         b"tenant_id", b"role", b"state", b"attempt", b"created_at", b"__proto__")),
         GOOD[:-1] + b"".join(b', "f%d": 1' % n for n in range(10_000)) + b"}"),
@@ -128,6 +130,19 @@ def test_b11_two_forms_of_one_name_are_one(stack: Stack) -> None:
     assert (first.status_code, first.json()["name"]) == (201, "caf\u00e9")
     second = stack.http.post("/workflows", json={"name": "cafe\u0301", "nodes": nodes})
     assert refused(second, 409)["code"] == "name_taken"
+
+
+def test_b11_a_name_in_other_letters_is_another(stack: Stack) -> None:
+    """It reads the same and is not: each is kept as it was sent, none stands for another."""
+    nodes = [{"id": "a", "type": "noop"}]
+    ids = {}
+    for name in ("payroll", "p\u0430yroll", "\uff50ayroll"):
+        answer = stack.http.post("/workflows", json={"name": name, "nodes": nodes})
+        assert (answer.status_code, answer.json()["name"]) == (201, name)
+        ids[name] = answer.json()["id"]
+    for name, id in ids.items():
+        found = stack.http.get("/workflows", params={"name": name}).json()["items"]
+        assert [row["id"] for row in found] == [id]
 
 
 def test_b16_a_hundred_at_once_with_one_key(stack: Stack, there: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -16,6 +17,7 @@ import redis
 
 from orchestrator.adapters.celery_app import make_celery
 from orchestrator.adapters.celery_dispatch import CeleryDispatcher
+from orchestrator.adapters.celery_events import CeleryEvents
 from orchestrator.errors import StoreUnavailable
 from orchestrator.models.event import Event, Kind
 from orchestrator.models.plan import Plan
@@ -24,6 +26,7 @@ from orchestrator.ports.store import Moved, Release
 from orchestrator.services.definitions import read_definition
 from orchestrator.settings import Broker, Redis, Settings
 from tests.factories import new_id
+from tests.gate import Gate
 
 PLAN = compile_plan(
     read_definition(
@@ -39,10 +42,10 @@ PLAN = compile_plan(
 class Rig:
     """A dispatcher, and an ear on what Celery's watchers are told."""
 
-    def __init__(self, url: str, shown: bool) -> None:
+    def __init__(self, url: str, shown: bool, through: str | None = None) -> None:
         self.prefix = f"events{os.getpid()}:"
         settings = Settings(
-            redis=Redis(url=url, prefix=self.prefix), broker=Broker(flower_events=shown)
+            redis=Redis(url=through or url, prefix=self.prefix), broker=Broker(flower_events=shown)
         )
         self.app = make_celery(settings)
         self.dispatcher = CeleryDispatcher(self.app)
@@ -75,6 +78,25 @@ class Rig:
 @pytest.fixture(params=[True])
 def rig(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Rig]:
     made = Rig(redis_url, request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gate(redis_url: str) -> Iterator[Gate]:
+    """A gate in front of Redis."""
+    url = urlsplit(redis_url)
+    with Gate(url.hostname or "127.0.0.1", url.port or 6379) as made:
+        yield made
+
+
+@pytest.fixture
+def gated(redis_url: str, gate: Gate) -> Iterator[Rig]:
+    """A dispatcher that talks through the gate; the ear does not."""
+    url = urlsplit(redis_url)
+    mine = url.netloc.rpartition("@")[0]
+    place = f"{mine}@127.0.0.1:{gate.port}" if mine else f"127.0.0.1:{gate.port}"
+    made = Rig(redis_url, shown=True, through=url._replace(netloc=place).geturl())
     yield made
     made.close()
 
@@ -136,6 +158,46 @@ def test_many_moves_are_cut_into_messages(rig: Rig) -> None:
     rig.show(*(task("a", "queued", attempt=n) for n in range(1, 602)))
     found = [rig.heard() or [] for _ in range(3)]
     assert [len(batch) for batch in found] == [250, 250, 102]
+
+
+def _types(rig: Rig, count: int) -> list[str]:
+    """Return the first `count` events that are heard of attempts, by type."""
+    found: list[str] = []
+    while len(found) < count:
+        heard = rig.heard()
+        assert heard is not None, f"only {found}"
+        found += [e["type"] for e in heard if e["type"].startswith("task-")]
+    return found
+
+
+def test_an_end_while_redis_is_away_is_told_when_it_is_back(gated: Rig, gate: Gate) -> None:
+    gated.show(task("a", "running"))
+    assert _types(gated, 2) == ["task-received", "task-started"]
+    gate.shut()
+    gated.show(task("a", "retrying", delay_s=0))
+    # Redis is left alone for a while now: what is shown meanwhile is kept all the same.
+    gated.show(task("b", "running", attempt=2))
+    gated.show(task("b", "succeeded", attempt=2))
+    assert gated.heard(0.2) is None
+    gate.reopen()
+    assert _types(gated, 4) == [
+        "task-retried", "task-received", "task-started", "task-succeeded",
+    ]  # fmt: skip
+    gated.show(task("c", "failed"))
+    assert _types(gated, 1) == ["task-failed"]
+
+
+def test_the_newest_are_kept_and_sent_at_the_end(gated: Rig, gate: Gate) -> None:
+    events = CeleryEvents(gated.app, pause_s=0.1, most_kept=6)
+    gate.shut()
+    for attempt in range(1, 9):
+        events.send([task("a", "failed", attempt=attempt)], PLAN, away=True)
+    events.flush(0.05)
+    gate.reopen()
+    events.flush(10)
+    heard = gated.heard() or []
+    ends = [e["uuid"] for e in heard if e["type"] == "task-failed"]
+    assert ends == [f"{RUN}:0:{attempt}" for attempt in (6, 7, 8)]
 
 
 def test_what_was_no_attempt_here_is_not_told(rig: Rig) -> None:

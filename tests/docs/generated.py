@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from tests.docs import parts_access, parts_api, parts_cli, parts_definition, parts_settings
 from tests.docs.pages import DOCS, pages, title
+from tests.house import state_machine
 
 
 def decisions() -> str:
@@ -27,6 +28,8 @@ def decisions() -> str:
 PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "decisions": decisions,
+        "run-diagram": state_machine.run_diagram,
+        "task-diagram": state_machine.task_diagram,
         "commands": parts_cli.commands,
         "settings": parts_settings.settings,
         "workflow-fields": parts_definition.workflow_fields,

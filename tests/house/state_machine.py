@@ -1,4 +1,4 @@
-"""Draws `docs/state_machine.md` from the moves tables; run as a module, it writes the page.
+"""Draws the diagrams from the moves tables; run as a module, it writes `docs/state_machine.md`.
 
 The house test compares what is written with what the tables say now.
 """
@@ -48,15 +48,31 @@ def _section(
 ) -> str:
     remarks = _remarks(states)
     order = list(states)
-    lines = [f"\n## {title}\n", "```mermaid", "stateDiagram-v2", f"    [*] --> {first}"]
-    for was in order:
-        lines += [f"    {was} --> {to}" for to in order if to in moves[was]]
-        lines += [f"    {was} --> [*]"] if not moves[was] else []
-    lines += ["```\n", "| state | means | may become |", "|---|---|---|"]
+    lines = [f"\n## {title}\n", _diagram(states, moves, first)]
+    lines += ["\n| state | means | may become |", "|---|---|---|"]
     for was in order:
         after = ", ".join(f"`{to}`" for to in order if to in moves[was]) or "– (an end)"
         lines.append(f"| `{was}` | {remarks[was]} | {after} |")
     return "\n".join(lines) + "\n"
+
+
+def _diagram(states: type[StrEnum], moves: Mapping[Any, frozenset[Any]], first: StrEnum) -> str:
+    order = list(states)
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {first}"]
+    for was in order:
+        lines += [f"    {was} --> {to}" for to in order if to in moves[was]]
+        lines += [f"    {was} --> [*]"] if not moves[was] else []
+    return "\n".join([*lines, "```"])
+
+
+def run_diagram() -> str:
+    """Return the diagram of a run's states."""
+    return _diagram(run.RunState, run.MOVES, run.RunState.QUEUED)
+
+
+def task_diagram() -> str:
+    """Return the diagram of a task's states."""
+    return _diagram(task.TaskState, task.MOVES, task.TaskState.PENDING)
 
 
 def page() -> str:

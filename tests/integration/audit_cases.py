@@ -165,6 +165,13 @@ def _steered(verb: str, *before: str) -> Callable[[Caller], Case]:
     return case
 
 
+def _marked(call: Caller) -> Case:
+    run_id = call.run()
+    call.begin(UUID(run_id))
+    path = f"/runs/{run_id}/tasks/a/mark"
+    return Case("POST", path, {"state": "succeeded"}, leaves=[("task", f"{run_id}/a")])
+
+
 def _many_cancelled(call: Caller) -> Case:
     one = call.workflow()
     runs = [call.run(one), call.run(one)]
@@ -309,6 +316,7 @@ CASES: Mapping[str, Callable[[Caller], Case]] = {
     "workflows.validate_workflow": _fresh("/workflows/validate", _definition),
     "runs.cancel_run": _steered("cancel"),
     "runs.cancel_runs": _many_cancelled,
+    "runs.mark_task": _marked,
     "runs.pause_run": _steered("pause"),
     "runs.resume_run": _steered("resume", "pause"),
     "runs.retry_run": _retried,

@@ -1,5 +1,5 @@
 -- name: started_on_rule
--- A task was queued, claimed or skipped only after every upstream had ended, by its trigger rule
+-- A task was queued, claimed, marked or skipped only after every upstream had ended, by its trigger rule
 -- (what a rerun took over from its origin was decided there).
 WITH edge AS (
     SELECT s.run_id, x.dst, s.task_no AS src, s.node_id AS src_node,
@@ -11,9 +11,11 @@ WITH edge AS (
                 WHEN s.state = 'succeeded' THEN 'ok' END AS means
       FROM tasks s, unnest(s.dependants, s.handles) AS x (dst, handle)
 ), decided AS (
-    SELECT e.run_id, e.node_id, min(e.seq) AS seq, bool_or(e.state <> 'skipped') AS started
+    SELECT e.run_id, e.node_id, min(e.seq) AS seq,
+           bool_or(e.state <> 'skipped' OR coalesce(e.data ? 'marked_by', false)) AS started
       FROM events e
-     WHERE e.kind = 'task' AND e.state IN ('queued', 'running', 'skipped')
+     WHERE e.kind = 'task'
+       AND (e.state IN ('queued', 'running', 'skipped') OR coalesce(e.data ? 'marked_by', false))
        AND NOT coalesce(e.data ? 'origin_run_id', false)
      GROUP BY 1, 2
 ), judged AS (

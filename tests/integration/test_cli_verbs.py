@@ -154,6 +154,19 @@ def test_a_run_is_paused_resumed_and_cancelled(zq: Zq) -> None:
     assert f"run {run_id} cancelled" in watched.stdout
 
 
+def test_a_task_is_marked(zq: Zq) -> None:
+    run_id = started(zq, "slow", "running")
+    marked = zq.run(
+        "runs", "mark", run_id, "rest", "--as", "succeeded", "--output", '{"n": 1}', "--reason", "y"
+    )
+    assert (marked.returncode, marked.stdout) == (0, f"task rest of run {run_id} succeeded\n")
+    assert found(zq, "runs", "get", run_id)["tasks"][0]["output"] == {"n": 1}
+    assert zq.run("runs", "watch", run_id).returncode == 0
+    again = zq.run("runs", "mark", run_id, "rest", "--as", "failed")
+    assert again.returncode == 1
+    assert "never moves again" in again.stderr
+
+
 def test_a_failed_run_goes_on_as_a_new_one(zq: Zq) -> None:
     run_id = started(zq, "shaky", "failed")
     (row,) = found(zq, "runs", "retry", run_id)

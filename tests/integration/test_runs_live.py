@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import psutil
 import psycopg2
 
 from orchestrator.models.event import Kind
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import Run, RunState
+from orchestrator.models.task import TaskState
 from tests.factories import new_id
 from tests.integration.live import Live
 from tests.waiting import wait_for
@@ -138,6 +140,24 @@ def test_a_cancelled_run_stops_its_handlers_and_starts_nothing(working: Live) ->
     assert working.ended(run_id).state is RunState.CANCELLED
     assert working.states(run_id) == {"hold": "cancelled", "after": "cancelled"}
     assert not working.gate.exists()
+
+
+def test_a_task_that_is_marked_leaves_its_worker(working: Live) -> None:
+    nodes = [working.holding("listens"), working.holding("stubborn", args={"stubborn": True})]
+    run_id = working.start([*nodes, {"id": "after"}], ["listens>after", "stubborn>after"])
+    traces = working.traces
+    wait_for(lambda: traces("listens") and traces("stubborn"), what="the handlers to start")
+    for name in ("listens", "stubborn"):
+        working.core.steering.mark(DEFAULT_TENANT, run_id, name, TaskState.SUCCEEDED, output=name)
+    # Both slots of the worker were held: it leaves the one handler, and the other is killed.
+    more = working.start([working.holding("h1"), working.holding("h2")])
+    wait_for(lambda: traces("h1") and traces("h2"), what="free slots")
+    alive = {name: psutil.pid_exists(traces(name)[0][1]) for name in ("listens", "stubborn")}
+    assert alive == {"listens": True, "stubborn": False}
+    assert [len(traces(name)) for name in alive] == [1, 1]
+    working.let_go()
+    for one in (run_id, more):
+        assert working.ended(one).state is RunState.SUCCEEDED
 
 
 def test_a_run_past_its_own_deadline_times_out(working: Live) -> None:

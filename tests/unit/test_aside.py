@@ -37,10 +37,14 @@ class Counting(MemoryDispatcher):
     def __init__(self) -> None:
         super().__init__()
         self.reported: list[tuple[UUID, list[int], bool]] = []
+        self.flushed: list[float] = []
 
     def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
         self.reported.append((run_id, list(task_nos), ended))
         return super().settled(run_id, task_nos, ended=ended)
+
+    def flush(self, timeout_s: float) -> None:
+        self.flushed.append(timeout_s)
 
 
 def event(run_id: UUID, seq: int) -> Event:
@@ -84,3 +88,9 @@ def test_nothing_said_starts_no_thread() -> None:
     aside.notify([])
     aside.flush(10)
     assert threading.active_count() == before
+
+
+def test_a_flush_reaches_what_the_dispatcher_keeps() -> None:
+    dispatcher = Counting()
+    Aside(dispatcher, Listener(), linger_s=0.001).flush(0.5)
+    assert dispatcher.flushed == [0.5]

@@ -21,7 +21,7 @@ Captured = pytest.CaptureFixture[str]
 #: What the command line cannot do without, as issue and design name it.
 LEAVES = {
     "workflow": "list get versions export diff rollback activate archive grants",
-    "runs": "list get watch logs artifacts cancel pause resume retry",
+    "runs": "list get watch logs artifacts cancel mark pause resume retry",
     "config": "show",
     "user": "create list change reset accept delete",
     "key": "create list rotate revoke",
@@ -120,6 +120,14 @@ def test_words_are_completed(
     assert {line.partition(",")[2] for line in said} == found
 
 
+def test_workflows_and_runs_are_completed_wherever_one_is_named() -> None:
+    named = {"workflow", "workflows", "run_id", "run_ids"}
+    for words, command in commands(cli).items():
+        for parameter in command.params:
+            if parameter.name in named:
+                assert parameter._custom_shell_complete, (words, parameter.name)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -127,6 +135,10 @@ def test_words_are_completed(
         ["runs", "cancel", "some", "--state", "running"],
         ["runs", "cancel", "some", "--dry"],
         ["runs", "retry", "--state", "failed", "--from", "a"],
+        ["runs", "mark", "x", "a"],
+        ["runs", "mark", "x", "a", "--as", "cancelled"],
+        ["runs", "mark", "x", "a", "--as", "failed", "--output", "1"],
+        ["runs", "mark", "x", "a", "--as", "succeeded", "--output", "json"],
         ["runs", "list", "--state", "gone"],
         ["runs", "logs", "some", "--level", "loud"],
         ["workflow", "export"],

@@ -12,10 +12,9 @@ from uuid import UUID
 
 from flask import Response, jsonify
 
-from orchestrator.errors import NotFound
 from orchestrator.models.access import Permission
 from orchestrator.models.run import Run, RunState, Trigger
-from orchestrator.models.task import Task
+from orchestrator.models.task import Task, TaskState
 from orchestrator.ports.store import RunFilter
 from web.api.workflows import page_of_runs
 from web.context import core, tenant_id
@@ -41,7 +40,7 @@ from web.schemas import (
     WaitQuery,
 )
 from web.starting import started
-from web.steering_schemas import RetryBody
+from web.steering_schemas import MarkBody, RetryBody
 
 routes = Routes("runs", __name__, description="Runs: their tasks, events, logs and artifacts.")
 _BYTES = "application/octet-stream"
@@ -55,11 +54,7 @@ def _run(run_id: UUID) -> Run:
 
 def _task(run_id: UUID, node_id: str, map_index: int | None) -> Task:
     _run(run_id)
-    for task in core().store.reads.tasks(run_id, node_id=node_id):
-        if task.map_index == map_index:
-            return task
-    where = node_id if map_index is None else f"{node_id}[{map_index}]"
-    raise NotFound(f"run {run_id} has no task {where[:100]!r}")
+    return core().steering.task(run_id, node_id, map_index)
 
 
 @routes.at("/runs")
@@ -173,6 +168,28 @@ def list_attempts(query: Mapping[str, Any], run_id: UUID, node_id: str) -> dict[
         names = ("attempt", "state", "queued_at", "started_at", "finished_at", "worker", "error")
         attempts.append({name: getattr(task, name) for name in names})
     return {"items": attempts, "next_cursor": None}
+
+
+@routes.at(f"{_RUN}/tasks/<string:node_id>/mark", "POST")
+@routes.needs(Permission.RUNS_STEER)
+@routes.query(TaskQuery)
+@routes.body(MarkBody)
+@routes.gives(200, TaskSchema)
+def mark_task(query: Mapping[str, Any], body: dict[str, Any], run_id: UUID, node_id: str) -> Task:
+    """Settle a task by hand; what depends on it follows, as if it had ended so by itself.
+
+    An attempt under way is taken from its worker, which is told to stop. 409 unless the run is
+    running or paused and the task is ready, queued, running, waiting or retrying.
+    """
+    return core().steering.mark(
+        tenant_id(),
+        run_id,
+        node_id,
+        TaskState(body["state"]),
+        map_index=query["map_index"],
+        output=body.get("output"),
+        reason=body["reason"],
+    )
 
 
 @routes.at(f"{_RUN}/events")

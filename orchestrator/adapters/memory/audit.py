@@ -62,13 +62,13 @@ class MemoryAudit:
                 )
             )
 
-    def record_move(self, run_id: UUID, was: str, state: str) -> None:
-        """Record that the acting request has moved a run."""
+    def record_move(self, resource_id: object, was: str, state: str, resource: str = "run") -> None:
+        """Record that the acting request has moved a run, or a task of one."""
         one = acting()
         if one is not None:
             before, after = digest_of({"state": was}), digest_of({"state": state})
             one.changes[:] = [
-                Change(resource="run", resource_id=str(run_id), before=before, after=after)
+                Change(resource=resource, resource_id=str(resource_id), before=before, after=after)
             ]
             self.record(one, wrote=True)
 

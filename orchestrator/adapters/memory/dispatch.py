@@ -67,6 +67,9 @@ class MemoryDispatcher:
             self._finish(run_id)
         return True
 
+    def flush(self, timeout_s: float) -> None:
+        """Nothing is kept."""
+
     def depth(self, queue: str) -> int | None:
         """See the port."""
         with self._changed:

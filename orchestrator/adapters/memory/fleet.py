@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,8 @@ from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
 
 #: A supervisor stops an attempt at its deadline; this much later it is plainly not doing so.
 _FAR_PAST_S = 60.0
+#: How long a worker is told of an attempt that was taken from it.
+_TOLD_S = 3600.0
 _TIMED = (TaskState.RETRYING, TaskState.WAITING)
 
 
@@ -57,10 +59,18 @@ class MemoryFleet:
 
     def _held(self, worker_id: UUID) -> tuple[Held, ...]:
         now = self._now()
-        return tuple(
+        running = [
             _hold(run, task, verdict=_verdict(run, task, now), overdue_s=_overdue_s(task, now))
             for run, task in self._running(worker_id)
-        )
+        ]
+        return (*running, *self._taken(worker_id, later(now, -_TOLD_S)))
+
+    def _taken(self, worker_id: UUID, since: datetime) -> Iterator[Held]:
+        for run in self._tables.runs.values():
+            for task in run.tasks.values():
+                mine = task.taken_from is not None and task.worker_id == worker_id
+                if mine and task.finished_at is not None and task.finished_at > since:
+                    yield _hold(run, task, verdict="taken", claim_id=task.taken_from)
 
     def leave(self, worker_id: UUID) -> None:
         """See the port."""
@@ -282,15 +292,23 @@ def _is_ownerless(task: TaskRow, worker: WorkerRow | None, now: datetime, lease_
     return worker.beat_at > later(claimed_at, 5.0) and task.pid not in worker.children
 
 
-def _hold(run: RunRow, task: TaskRow, *, verdict: str | None, overdue_s: float = 0.0) -> Held:
-    if task.claim_id is None or task.worker_id is None or task.pid is None:
+def _hold(
+    run: RunRow,
+    task: TaskRow,
+    *,
+    verdict: str | None,
+    overdue_s: float = 0.0,
+    claim_id: UUID | None = None,
+) -> Held:
+    claim_id = claim_id or task.claim_id
+    if claim_id is None or task.worker_id is None or task.pid is None:
         raise RuntimeError(f"task {task.task_no} of run {run.id} is running and nobody holds it")
     return Held(
         claim=Claim(
             run_id=run.id,
             task_no=task.task_no,
             attempt=task.attempt,
-            claim_id=task.claim_id,
+            claim_id=claim_id,
             losses=task.losses,
         ),
         owner=Owner(worker_id=task.worker_id, pid=task.pid),

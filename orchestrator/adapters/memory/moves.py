@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from orchestrator.adapters.memory import mark as marking
 from orchestrator.adapters.memory.audit import MemoryAudit
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
@@ -14,7 +15,7 @@ from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskR
 from orchestrator.models.event import Event, Kind
 from orchestrator.models.run import RunState
 from orchestrator.models.task import TaskState
-from orchestrator.ports.store import Ending, LogLine, Moved, NewRun, Owner, Take
+from orchestrator.ports.store import Ending, LogLine, Mark, Moved, NewRun, Owner, Take
 
 _HOLDS_NO_ATTEMPT = frozenset(
     {
@@ -88,16 +89,7 @@ class MemoryMoves:
             settlement.carry_out(endings, logs)
             if settlement.timer:
                 self._tables.bell.set()
-            return moved(
-                run,
-                events=tuple(settlement.events),
-                accepted=tuple(settlement.accepted),
-                settled=tuple(settlement.settled),
-                claimed=tuple(settlement.claimed),
-                queued=tuple(settlement.queued),
-                ready=settlement.ready,
-                open=run.open if settlement.events else None,
-            )
+            return _settled(run, settlement)
 
     def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
         """See the port."""
@@ -168,6 +160,20 @@ class MemoryMoves:
                 queued=tuple(t.release(run_id) for t in sorted(waiting, key=_urgency)),
             )
 
+    def mark(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            task = run.tasks.get(mark.task_no) if run else None
+            if run is None or task is None:
+                return None
+            was = str(task.state)
+            if not marking.may_mark(run, task):
+                return moved(run, was=was)
+            done = marking.carry_out(run, task, mark, self._tables.clock.now(), room)
+            self._audit.record_move(mark.name(run_id), was, mark.state, "task")
+            return _settled(run, done, was=was)
+
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""
         with self._tables.lock:
@@ -184,6 +190,20 @@ def moved(run: RunRow, **what: Any) -> Moved:
         workflow_id=run.workflow_id,
         version=run.version,
         **what,
+    )
+
+
+def _settled(run: RunRow, settlement: Settlement, **more: Any) -> Moved:
+    return moved(
+        run,
+        events=tuple(settlement.events),
+        accepted=tuple(settlement.accepted),
+        settled=tuple(settlement.settled),
+        claimed=tuple(settlement.claimed),
+        queued=tuple(settlement.queued),
+        ready=settlement.ready,
+        open=run.open if settlement.events else None,
+        **more,
     )
 
 

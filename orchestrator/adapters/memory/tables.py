@@ -78,6 +78,7 @@ class TaskRow:
     resumed: bytes | None = None
     output: bytes | None = None
     error: bytes | None = None
+    taken_from: UUID | None = None
 
     def edges(self) -> Iterator[tuple[int, str | None]]:
         """Yield (dependant, handles by comma or None) for each task that waits for this one."""

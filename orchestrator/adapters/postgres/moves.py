@@ -13,7 +13,7 @@ from orchestrator.models.event import Event, Kind
 from orchestrator.models.run import RunState
 from orchestrator.models.task import Claim
 from orchestrator.ports.acting import acting
-from orchestrator.ports.store import Ending, LogLine, Moved, NewRun, Owner, Release, Take
+from orchestrator.ports.store import Ending, LogLine, Mark, Moved, NewRun, Owner, Release, Take
 
 _START = "SELECT zq_start_newest_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
 _CLAIM = "SELECT zq_claim_v1(%s, %s::int[], %s::int[], %s, %s, %s)"
@@ -24,6 +24,7 @@ _SETTLE = (
 _QUEUE = "SELECT zq_queue_v1(%s, %s::int[])"
 _CANCEL = "SELECT zq_cancel_v1(%s, %s)"
 _STEER = "SELECT zq_steer_v1(%s, %s, %s)"
+_MARK = "SELECT zq_mark_v1(%s, %s, %s, %s::jsonb, %s, %s, %s)"
 _FINISH = "SELECT zq_finish_v1(%s, %s::jsonb, %s::jsonb)"
 
 
@@ -38,13 +39,15 @@ class PostgresMoves:
             cursor.execute(statement, parameters)
             return cursor.fetchone()[0]
 
-    def _call_audited(self, statement: str, run_id: UUID, parameters: tuple[Any, ...]) -> Any:
+    def _call_audited(
+        self, statement: str, thing: tuple[str, object], parameters: tuple[Any, ...]
+    ) -> Any:
         """Call a move that people make: it leaves an entry in the audit log, in its own commit.
 
         Locks: the run first, the audit log's head last; everything else that locks both does so
         in this order too.
         """
-        statement, more = with_entry(statement, acting(), "run", run_id)
+        statement, more = with_entry(statement, acting(), *thing)
         return self._call(statement, (*parameters, *more))
 
     def start(self, new: NewRun) -> Moved | None:
@@ -100,11 +103,18 @@ class PostgresMoves:
 
     def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
         """See the port."""
-        return moved(run_id, self._call_audited(_CANCEL, run_id, (run_id, str(to))))
+        return moved(run_id, self._call_audited(_CANCEL, ("run", run_id), (run_id, str(to))))
 
     def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
         """See the port."""
-        return moved(run_id, self._call_audited(_STEER, run_id, (run_id, str(was), str(to))))
+        values = (run_id, str(was), str(to))
+        return moved(run_id, self._call_audited(_STEER, ("run", run_id), values))
+
+    def mark(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
+        """See the port."""
+        output = None if mark.output is None else dumps(mark.output)
+        values = (run_id, mark.task_no, mark.state, output, mark.reason, mark.by, room)
+        return moved(run_id, self._call_audited(_MARK, ("task", mark.name(run_id)), values))
 
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""

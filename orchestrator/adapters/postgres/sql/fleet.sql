@@ -15,14 +15,20 @@ ON CONFLICT (id) DO UPDATE
 RETURNING state;
 
 -- name: held
--- The worker's running attempts, each with the reason why it must stop, if there is one.
+-- The worker's running attempts, each with the reason why it must stop, if there is one; and those
+-- of the last hour that were taken from it, under the claim that it held.
 SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
        CASE WHEN r.state = 'cancelling' THEN 'cancelled'
             WHEN t.deadline_at < clock_timestamp() THEN 'timeout' END AS verdict,
        coalesce(greatest(extract(epoch FROM clock_timestamp() - t.deadline_at), 0), 0)::float8
            AS overdue_s
   FROM tasks t JOIN runs r ON r.id = t.run_id
- WHERE t.state = 'running' AND t.worker_id = %(worker_id)s;
+ WHERE t.state = 'running' AND t.worker_id = %(worker_id)s
+UNION ALL
+SELECT t.run_id, t.task_no, t.attempt, t.taken_from, t.losses, t.worker_id, t.pid, 'taken', 0
+  FROM tasks t
+ WHERE t.taken_from IS NOT NULL AND t.worker_id = %(worker_id)s
+   AND t.finished_at > clock_timestamp() - interval '1 hour';
 
 -- name: of_child
 -- The running attempts of one child process.
