@@ -22,13 +22,27 @@ def nothing_broken(database_url: str) -> None:
         connection.close()
 
 
+def _runs(database_url: str) -> int:
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM runs")
+            return int(cursor.fetchone()[0])
+    finally:
+        connection.close()
+
+
 @pytest.fixture
 def live(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Live]:
-    """A scheduler and room for workers; after the test every promise must have held."""
+    """A scheduler and room for workers; after the test every promise must have held, and each run's
+    chord has sent its body once at most."""
     with living(database_url, redis_url, tmp_path) as installation:
         installation.scheduler()
         yield installation
         nothing_broken(database_url)
+        runs = _runs(database_url)
+    # The workers have ended: nothing comes any more.
+    assert installation.bodies() <= runs
 
 
 @pytest.fixture(scope="module")

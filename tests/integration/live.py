@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,10 +21,13 @@ from orchestrator import bootstrap
 from orchestrator.models.event import Event
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import Run
+from orchestrator.ports.dispatch import FINISH_RUN
 from orchestrator.settings import Auth, Broker, Database, Redis, Settings, Upkeep, Worker
 from tests.factories import SECRET_KEY
 from tests.waiting import wait_for
 
+#: What Celery's worker logs when a body comes.
+_BODY = re.compile(rf"Task {re.escape(FINISH_RUN)}\[[0-9a-f-]+\] received")
 ROOT = Path(__file__).parents[2]
 #: Installations of one test process share a Redis and must not hear each other.
 _NUMBERS = itertools.count()
@@ -118,6 +122,11 @@ class Live:
     def said(self, name: str) -> str:
         """Return the end of what processes of this name printed."""
         return "\n".join(p.read_text()[-2000:] for p in sorted(self.folder.glob(f"{name}-*.log")))
+
+    def bodies(self) -> int:
+        """Return how many chord bodies the workers have received, of all runs."""
+        texts = [path.read_text() for path in self.folder.glob("*.log")]
+        return sum(len(_BODY.findall(text)) for text in texts)
 
     def children(self, supervisor: subprocess.Popen[bytes]) -> list[int]:
         """Return the pool children of a supervised worker."""

@@ -12,6 +12,7 @@ import psutil
 import redis
 
 from orchestrator import bootstrap
+from orchestrator.models.event import Kind
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.run import RunState
 from orchestrator.ports.store import Release
@@ -32,6 +33,7 @@ def test_a_killed_child_loses_its_attempt_and_the_next_one_succeeds(live: Live) 
     assert [attempt for attempt, _ in live.traces("hold")] == [1, 2]
     (lost,) = live.core.store.reads.attempts(run_id, 0)
     assert (lost["attempt"], lost["state"]) == (1, "lost")
+    _ended_once(live, run_id)
 
 
 def test_a_task_that_kills_its_worker_each_time_ends_as_failed(live: Live) -> None:
@@ -198,6 +200,7 @@ def test_every_message_three_times_is_worked_on_once(live: Live) -> None:
     live.worker()
     assert live.ended(run_id).state is RunState.SUCCEEDED
     assert len(live.effects.read_text().splitlines()) == 10
+    _ended_once(live, run_id)
 
 
 def _one_message(live: Live, others: int) -> UUID:
@@ -293,6 +296,7 @@ def test_a_revoke_from_outside_changes_nothing(live: Live) -> None:
     assert live.ended(busy).state is RunState.SUCCEEDED
     assert live.ended(run_id).state is RunState.SUCCEEDED
     assert live.traces("note") == [(1, live.traces("note")[0][1])]
+    _ended_once(live, busy, run_id)
 
 
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_holds(live: Live) -> None:
@@ -347,6 +351,15 @@ def test_a_cancel_wins_over_a_child_that_died(live: Live) -> None:
         os.kill(pid, signal.SIGKILL)
     assert live.ended(run_id).state is RunState.CANCELLED
     assert len(live.traces("hold")) == 1
+
+
+def _ended_once(live: Live, *run_ids: UUID) -> None:
+    """Demand one end of each run, and one body of its chord."""
+    for run_id in run_ids:
+        ends = [e for e in live.events(run_id) if e.kind is Kind.RUN and RunState(e.state).ended]
+        assert len(ends) == 1
+    # That no second one comes is seen when the workers have ended.
+    wait_for(lambda: live.bodies() == len(run_ids), what="the bodies")
 
 
 def _lives(process: psutil.Process) -> bool:
