@@ -28,9 +28,9 @@ BEGIN
     SELECT created_at INTO v_now FROM runs WHERE id = p_run;
     UPDATE tasks t
        SET state = s.state,
-           output = CASE WHEN s.output ? '$artifact'
-                              AND s.output = jsonb_build_object('$artifact',
-                                                                s.output -> '$artifact')
+           output = CASE WHEN s.output = jsonb_build_object('$artifact', s.output -> '$artifact')
+                              AND s.output ->> '$artifact'
+                                  ~ ('^' || p_origin || '/output-[0-9]+-[0-9]+\.json$')
                          THEN jsonb_build_object('$artifact', p_run || '/' ||
                                   split_part(s.output ->> '$artifact', '/', 2))
                          ELSE s.output END,

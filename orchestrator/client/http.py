@@ -14,11 +14,13 @@ from urllib.parse import quote
 import httpx
 import tenacity
 
-from orchestrator.errors import ZQError
+from orchestrator.client.errors import ApiError, ServerUnreachable
 
 if TYPE_CHECKING:
     from orchestrator.client.documents import ArtifactDoc, RunDoc, TaskDoc, WhyDoc, WorkflowDoc
     from orchestrator.client.watching import Frame
+
+__all__ = ["ApiError", "Client", "ServerUnreachable"]
 
 _PAGE, _EVENTS, _BULK = 200, 1000, 1000
 #: The longest name a workflow can have.
@@ -26,23 +28,6 @@ _NAME = 200
 #: Seconds until a server that says nothing, or takes no connection, counts as away.
 _ANSWER_S, _CONNECT_S = 30.0, 5.0
 _UNREACHABLE = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException)
-
-
-class ServerUnreachable(ZQError):
-    """No server answers."""
-
-    code = "unreachable"
-
-
-class ApiError(ZQError):
-    """The server refused; `code` of the instance is the problem's stable code."""
-
-    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
-        detail = str(body.get("detail") or body.get("title") or f"the server answered {status}")
-        super().__init__(detail)
-        self.status = status
-        self.problem_code = str(body.get("code", "error"))
-        self.problems: tuple[dict[str, Any], ...] = tuple(body.get("problems") or ())
 
 
 class Client:

@@ -85,22 +85,23 @@ def test_a_rerun_takes_over_what_succeeded(rig: Rig) -> None:
 
 
 def test_outputs_in_files_are_said_to_be_the_new_run_s(rig: Rig) -> None:
-    player = Player(rig.store, chain(4))
+    player = Player(rig.store, chain(6))
     other = f"{new_id()}/output-1-1.json"
     outputs = [
         {"$artifact": f"{player.run_id}/output-0-1.json"},
         {"$artifact": f"{player.run_id}/output-1-1.json", "of": "a node"},
         {"of": [{"$artifact": other}]},
+        {"$artifact": other},
+        {"$artifact": f"{player.run_id}/output-0-1.json.bak"},
     ]
     for no, output in enumerate(outputs):
         player.do(f"n{no}", output=output)
-    player.do("n3", "failed", error={"code": "x", "message": "y"})
+    player.do("n5", "failed", error={"code": "x", "message": "y"})
     assert rig.store.reads.large_outputs(player.run_id) == {0: "output-0-1.json"}
-    moved = _rerun(rig, player, "n3")
-    assert rig.store.reads.outputs(moved.run_id, [0, 1, 2]) == {
+    moved = _rerun(rig, player, "n5")
+    assert rig.store.reads.outputs(moved.run_id, range(5)) == {
         0: {"$artifact": f"{moved.run_id}/output-0-1.json"},
-        1: outputs[1],
-        2: outputs[2],
+        **dict(enumerate(outputs[1:], start=1)),
     }
     assert rig.store.reads.large_outputs(moved.run_id) == {0: "output-0-1.json"}
     assert rig.store.reads.large_outputs(new_id()) == {}
