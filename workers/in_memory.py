@@ -14,15 +14,16 @@ from uuid import UUID
 
 import orjson
 
-from orchestrator.errors import NotFound, ZQError
+from orchestrator.errors import BadRequest, NotFound, ZQError
 from orchestrator.memory_core import build_in_memory
 from orchestrator.models.egress import Egress
 from orchestrator.models.event import rfc3339
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.large_output import file_of
+from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.run import Run, RunState, Trigger
 from orchestrator.models.saved import SavedWorkflow, Version
-from orchestrator.models.task import Task
+from orchestrator.models.task import MARKS, Task, TaskState
 from orchestrator.ports.live import Observer
 from orchestrator.ports.store import RunFilter
 from workers.memory_worker import MemoryWorker, Pin, Watching
@@ -130,6 +131,23 @@ class MemoryServer:
     def cancel(self, run_id: str) -> Document:
         """Stop a run."""
         return _run(self._core.steering.cancel(self._tenant, _id(run_id)))
+
+    def mark(
+        self, run_id: str, node_id: str, state: str, *, output: Any = None,
+        reason: str | None = None, map_index: int | None = None,
+    ) -> Document:  # fmt: skip
+        """Settle a task of a live run by hand."""
+        try:
+            value = plain(output)
+        except BadValue as bad:
+            raise BadRequest(f"the output: {bad}") from None
+        if state not in MARKS or (state != TaskState.SUCCEEDED and value is not None):
+            raise BadRequest("a task is marked succeeded (with an output), failed or skipped")
+        done = self._core.steering.mark(
+            self._tenant, _id(run_id), node_id, TaskState(state),
+            map_index=map_index, output=value, reason=reason,
+        )  # fmt: skip
+        return _task(done)
 
     def pause(self, run_id: str) -> Document:
         """Let nothing new start."""

@@ -56,6 +56,12 @@ class Server(Protocol):
     def cancel(self, run_id: str) -> RunDoc:
         """Stop a run."""
 
+    def mark(
+        self, run_id: str, node_id: str, state: str, *, output: Any = None,
+        reason: str | None = None, map_index: int | None = None,
+    ) -> TaskDoc:  # fmt: skip
+        """Settle a task of a live run by hand."""
+
     def pause(self, run_id: str) -> RunDoc:
         """Let nothing new start."""
 
@@ -130,6 +136,20 @@ class Engine:
     def cancel(self, run_id: str) -> Run:
         """Stop a run: nothing starts any more, what runs is told to stop."""
         return Run.of(self._server.cancel(run_id))
+
+    def mark(
+        self, run_id: str, node_id: str, state: str, *, output: Any = None,
+        reason: str | None = None, map_index: int | None = None,
+    ) -> Task:  # fmt: skip
+        """Settle a task of a live run by hand: `succeeded` (with an output), `failed`, `skipped`.
+
+        Whoever works on it has lost it, and what depends on it follows.
+        """
+        return Task.of(
+            self._server.mark(
+                run_id, node_id, state, output=output, reason=reason, map_index=map_index
+            )
+        )
 
     def pause(self, run_id: str) -> Run:
         """Let nothing new start; what runs goes on."""

@@ -130,6 +130,21 @@ def test_steering(core: Connection) -> None:
     assert core.engine.wait(run.id).state == "cancelled"
 
 
+def test_a_task_is_marked(core: Connection) -> None:
+    rest = node("rest", type="wait", config={"seconds": 900})
+    core.engine.save(Workflow("marks", [rest]))
+    run = core.engine.start("marks")
+    events = core.engine.watch(run.id)
+    while next(events).state != "waiting":
+        pass
+    for state, output in (("cancelled", None), ("failed", 1), ("succeeded", float("nan"))):
+        with pytest.raises((ZQError, ValueError)):
+            core.engine.mark(run.id, "rest", state, output=output)
+    task = core.engine.mark(run.id, "rest", "succeeded", output={"n": 1}, reason="enough")
+    assert (task.state, task.output) == ("succeeded", {"n": 1})
+    assert core.engine.wait(run.id).output == {"rest": {"n": 1}}
+
+
 def test_connect_finds_what_runs_in_the_home(zq: Zq, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZQ_HOME", str(zq.home))
     with connect() as core:

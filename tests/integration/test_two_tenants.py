@@ -46,6 +46,7 @@ _BODIES: Mapping[str, Any] = {
     "workflows.roll_back": {"version": 1},
     "workflows.start_run": {},
     "runs.retry_run": {},
+    "runs.mark_task": {"state": "succeeded"},
     "nodes.test_type": {"config": {}},
     "users.change_user": {"name": "x", "roles": ["viewer"], "state": "active"},
     "api-keys.rotate_key": {},
