@@ -76,8 +76,11 @@ class WholeWriter:
         #: What a slow client has not taken of the last write; nothing may go before it.
         self.rest = b""
         timeout = struct.pack("ll", int(SEND_TIMEOUT_S), 0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+        # The reader's thread may have closed it over a first frame that is none: the first write
+        # is to say so.
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
 
     def send(self, data: bytes) -> int:
         """Write all of it. TooSlow after SEND_TIMEOUT_S; OSError when the client is gone."""

@@ -13,7 +13,6 @@ import pytest
 
 from tests.attack.stack import Stack, refused
 
-pytestmark = pytest.mark.usefixtures("unharmed")
 UNKNOWN = "01890000-0000-7000-8000-000000000001"
 JSON = {"Content-Type": "application/json"}
 HOSTILE: dict[str, tuple[bytes, dict[str, str], tuple[int, ...]]] = {

@@ -13,7 +13,6 @@ import pytest
 from tests.attack.stack import Stack, refused, tells_nothing
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.usefixtures("unharmed")
 YAML = {"Content-Type": "application/yaml"}
 #: Judging a definition may take this long, seconds, on a machine that does other things too.
 QUICK_S = 2.5

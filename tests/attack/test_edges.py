@@ -16,7 +16,6 @@ from tests.attack.stack import Stack, tells_nothing
 from tests.conftest import Databases
 from tests.integration.serving import KEY, serving
 
-pytestmark = pytest.mark.usefixtures("unharmed")
 UNKNOWN = "01890000-0000-7000-8000-000000000001"
 INJECTIONS = (
     "' OR 1=1--", "'; DROP TABLE runs;--", "$$;select pg_sleep(5)--", "1;select pg_sleep(5)",

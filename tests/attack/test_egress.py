@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from orchestrator import guarded_http
 from orchestrator.errors import EgressBlocked
 from orchestrator.models.egress import Egress, rules
 from orchestrator.models.task import Failure, Outcome
+from tests.attack.outside import Trap
 from tests.unit.handler_calls import call, failure_of, value_of
 from tests.unit.http_site import Site
 from workers.handlers import http_client
@@ -46,43 +47,6 @@ def noted() -> Iterator[list[Any]]:
         yield _TRIED
     finally:
         _NOTING.clear()
-
-
-class Trap:
-    """Listens on every address of this machine and counts who comes."""
-
-    def __init__(self) -> None:
-        self.visits = 0
-        self._line = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-        self.port: int = self._line.getsockname()[1]
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        with suppress(OSError):
-            while True:
-                visitor, _ = self._line.accept()
-                self.visits += 1
-                visitor.close()
-
-    def sprung(self) -> int:
-        """Return how many came, after one visit of our own: whoever came before was counted."""
-        before = self.visits
-        with socket.create_connection(("127.0.0.1", self.port)) as line:
-            line.settimeout(5)
-            assert line.recv(1) == b""
-        return before if self.visits == before + 1 else self.visits
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._line.shutdown(socket.SHUT_RDWR)
-        self._line.close()
-
-
-@pytest.fixture(scope="module")
-def trap() -> Iterator[Trap]:
-    made = Trap()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

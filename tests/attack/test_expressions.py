@@ -9,7 +9,6 @@ import pytest
 
 from tests.attack.stack import CANARY, Stack, refused
 
-pytestmark = pytest.mark.usefixtures("unharmed")
 #: A hostile expression may take this long, seconds, all in all: its run, on a machine with company.
 QUICK_S = 8.0
 

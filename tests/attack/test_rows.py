@@ -120,7 +120,6 @@ def test_row(row: Row, stack: Stack, there: str) -> None:
     )
     refused(answer, *row.statuses)
     assert stack.stored() == before
-    stack.unharmed()
 
 
 def test_b11_two_forms_of_one_name_are_one(stack: Stack) -> None:

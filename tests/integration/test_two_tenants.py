@@ -7,9 +7,8 @@ come from the application's own map, so that a new one cannot be forgotten.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,6 @@ from uuid import UUID
 import pytest
 import websocket
 from flask.testing import FlaskClient
-from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from orchestrator import bootstrap
@@ -28,11 +26,22 @@ from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.postgres.wall import Role
 from orchestrator.bootstrap import Core
 from orchestrator.settings import Auth, Redis, Settings
-from tests.api.conftest import ONE, TWO, build_core
+from tests.api.conftest import KEY, ONE, TWO, build_core
 from tests.conftest import Databases
 from tests.contract.player import Player
 from tests.contract.rigs import PostgresRig
 from tests.factories import chain, new_id
+from tests.integration.foreign import (
+    BODIES,
+    INSTALLATION,
+    MAP,
+    ROUTES,
+    Named,
+    arguments,
+    named_elsewhere,
+    nobodys,
+    path_of,
+)
 from tests.integration.serving import frames, serving
 from tests.integration.statements import hearing
 from tests.integration.tenants import OWNED, fill, whoever
@@ -40,53 +49,8 @@ from web.app import create_app
 from web.fields import cursor
 
 _SECRET_KEY = "a-secret-key-of-tests-that-is-long-enough"
-#: What a body must hold for a request to get as far as looking for what its path names.
-_BODIES: Mapping[str, Any] = {
-    "workflows.change_workflow": ONE,
-    "workflows.roll_back": {"version": 1},
-    "workflows.start_run": {},
-    "runs.retry_run": {},
-    "runs.mark_task": {"state": "succeeded"},
-    "nodes.test_type": {"config": {}},
-    "users.change_user": {"name": "x", "roles": ["viewer"], "state": "active"},
-    "api-keys.rotate_key": {},
-    "roles.change_role": {"description": "", "permissions": ["runs:read"]},
-    "grants.put_grants": {"items": []},
-    "secrets.set_secret": {"value": "x"},
-    "variables.set_variable": {"value": "x"},
-}
-#: Routes whose arguments name nothing that belongs to a tenant, or that say so in another way.
-_NOT_OURS = {
-    "docs.style": "a file of this release",
-    "nodes.test_type": "a node type of this release",
-    "oauth.start": "a provider of this installation",
-    "oauth.callback": "a provider of this installation",
-    # A write of a name that the tenant itself does not have makes it: its own, whoever else has it.
-    "secrets.set_secret": "makes the tenant's own",
-    "variables.set_variable": "makes the tenant's own",
-}
-#: Of the whole installation: refused to everybody else before anything is looked up.
-_INSTALLATION = re.compile(r"^(tenants|quotas)\.")
-_CHANGING = {"GET": 0, "POST": 1, "PUT": 2, "DELETE": 3}
 _ANY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _VARYING = re.compile(r"'[0-9a-f]{32}'|'\d{4}-\d\d-\d\d[T ][^']*'|\d{10,}(\.\d+)?|[0-9a-f]{64}")
-
-
-def _asks_for_something(rule: Rule) -> bool:
-    return bool(rule.arguments) and rule.endpoint not in _NOT_OURS
-
-
-_MAP = list(create_app(build_core()).url_map.iter_rules())
-_ROUTES = sorted(
-    {
-        (rule.endpoint, method, rule.rule)
-        for rule in _MAP
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if _asks_for_something(rule) and not rule.endpoint.startswith("stream.")
-    },
-    # What is deleted is looked for no more: deepest paths first.
-    key=lambda one: (_CHANGING.get(one[1], 4), -one[2].count("/"), one),
-)
 
 
 @dataclass
@@ -103,6 +67,8 @@ class Here:
     stranger: UUID
     #: One that the victim does not ask with.
     spare_key: UUID
+    #: What the stranger has.
+    own_workflow_id: UUID
 
     def call(self, tenant_id: UUID, method: str, path: str, **options: Any) -> TestResponse:
         """Send a request as an owner of a tenant."""
@@ -113,8 +79,12 @@ class Here:
 
     def named(self, rule: str, endpoint: str) -> dict[str, Any]:
         """Return what the victim has for each argument of a route."""
-        arguments = re.findall(r"<(?:[^:>]*:)?(\w+)>", rule)
-        return {name: self._one(name, endpoint.partition(".")[0]) for name in arguments}
+        return {name: self._one(name, endpoint.partition(".")[0]) for name in arguments(rule)}
+
+    def id_of(self, name: str) -> UUID:
+        """Return the victim's id that an argument of this name could be."""
+        other = {"principal_id": "user_id", "resource_id": "workflow_id"}
+        return UUID(str(self._one(other.get(name, name), "")))
 
     def _one(self, name: str, part: str) -> Any:
         rows = {
@@ -178,6 +148,7 @@ def here(databases: Databases, redis_server_url: str) -> Iterator[Here]:
         saved, _ = engine.workflows.create(victim, TWO)
         run_id, _ = engine.engine.start(victim, saved.id, input={"a": "secret of the victim"})
         artifacts.put(run_id, "there.txt", b"of the victim", "text/plain", "a")
+        own, _ = engine.workflows.create(stranger, ONE)
         keys = {
             tenant_id: engine.access.keys.create(
                 whoever(tenant_id), name="matrix", roles=["owner"]
@@ -188,7 +159,7 @@ def here(databases: Databases, redis_server_url: str) -> Iterator[Here]:
         fill(rig, player)
         client = create_app(_core(store, redis_server_url, artifacts)).test_client()
         spare, _ = engine.access.keys.create(whoever(victim), name="spare", roles=["viewer"])
-        made = Here(rig, client, heard, victim, saved.id, run_id, keys, stranger, spare.id)
+        made = Here(rig, client, heard, victim, saved.id, run_id, keys, stranger, spare.id, own.id)
         # What a process remembers of the victim's must tell a stranger nothing either.
         for path in (f"workflows/{saved.id}/runs", f"workflows/{saved.id}/runs"):
             assert made.call(victim, "POST", f"/api/v1/{path}", json={}).status_code == 202
@@ -196,18 +167,6 @@ def here(databases: Databases, redis_server_url: str) -> Iterator[Here]:
         yield made
         store.close()
         rig.close()
-
-
-def _path(rule: str, values: Mapping[str, Any]) -> str:
-    for name, value in values.items():
-        rule = re.sub(rf"<(?:[^:>]*:)?{name}>", str(value), rule)
-    return rule
-
-
-def _nobodys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same, where the first name is one that nobody has; the rest is as good as it."""
-    (first, value), *rest = values.items()
-    return {first: new_id() if isinstance(value, UUID) else f"t{new_id().hex}", **dict(rest)}
 
 
 def _told(answer: TestResponse, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -230,7 +189,7 @@ def _ran(heard: list[str], values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("endpoint", "method", "rule"), _ROUTES)
+@pytest.mark.parametrize(("endpoint", "method", "rule"), ROUTES)
 def test_what_another_tenant_has_is_not_there(
     here: Here, endpoint: str, method: str, rule: str
 ) -> None:
@@ -238,10 +197,10 @@ def test_what_another_tenant_has_is_not_there(
     before = here.rows()
     seen = []
     # Once before, so that neither of the two compared is the first to fill a cache.
-    for values in (_nobodys(foreign), foreign, _nobodys(foreign)):
-        body = {"json": _BODIES[endpoint]} if endpoint in _BODIES else {}
-        answer = here.call(here.stranger, method, _path(rule, values), **body)
-        assert answer.status_code == (403 if _INSTALLATION.match(endpoint) else 404), answer.text
+    for values in (nobodys(foreign), foreign, nobodys(foreign)):
+        body = {"json": BODIES[endpoint]} if endpoint in BODIES else {}
+        answer = here.call(here.stranger, method, path_of(rule, values), **body)
+        assert answer.status_code == (403 if INSTALLATION.match(endpoint) else 404), answer.text
         assert "victim" not in answer.text
         seen.append((_told(answer, values), _ran(here.heard, values)))
     assert seen[1][0] == seen[2][0]
@@ -249,59 +208,79 @@ def test_what_another_tenant_has_is_not_there(
     assert here.rows() == before
 
 
-@pytest.mark.parametrize(("endpoint", "method", "rule"), _ROUTES)
-def test_its_owner_has_it(here: Here, endpoint: str, method: str, rule: str) -> None:
-    """The other half: without it a route that finds nothing for anybody would look safe.
-
-    Reading routes come first and deleting ones last, as they are sorted.
-    """
-    body = {"json": _BODIES[endpoint]} if endpoint in _BODIES else {}
-    answer = here.call(here.victim, method, _path(rule, here.named(rule, endpoint)), **body)
-    allowed = {403} if _INSTALLATION.match(endpoint) else {200, 201, 202, 204, 409, 422}
-    assert answer.status_code in allowed, answer.text
-
-
-#: Where an id is sent in another way than in the path: how, and what of.
-_ELSEWHERE: Mapping[str, tuple[str, str, str, Any]] = {
-    "a run of a workflow": ("POST", "/workflows/execute", "workflow", {"workflow_id": "<id>"}),
-    "many workflows": ("POST", "/workflows/activate", "workflow", {"workflow_ids": ["<id>"]}),
-    "runs of a workflow": ("GET", "/runs?workflow_id=<id>", "workflow", None),
-    "runs after a cursor": ("GET", "/runs?cursor=<cursor>", "run", None),
-    "workflows after a cursor": ("GET", "/workflows?cursor=<cursor>", "workflow", None),
-    "cancelling many": ("POST", "/runs/cancel", "workflow", {"workflow_id": "<id>"}),
-    "retrying many": ("POST", "/runs/retry", "workflow", {"workflow_id": "<id>"}),
-    "lines of a run": ("GET", "/logs/history?run_id=<id>", "run", None),
-    "lines of a workflow": ("GET", "/logs/history?workflow_id=<id>", "workflow", None),
-    "lines asked for in a body": ("POST", "/logs/query", "run", {"run_id": "<id>"}),
-}
+_DOCUMENT = (
+    create_app(build_core())
+    .test_client()
+    .get("/api/v1/openapi.json", headers={"Authorization": f"Bearer {KEY}"})
+    .json
+)
+ELSEWHERE = [one for one in named_elsewhere(_DOCUMENT) if not one.is_socket]
+#: Pages after something of somebody else.
+_CURSORS = {"/runs": "run_id", "/workflows": "workflow_id", "/users": "user_id"}
 
 
-@pytest.mark.parametrize("case", _ELSEWHERE)
-def test_an_id_in_a_body_or_a_query_is_as_good_as_nobody_s(here: Here, case: str) -> None:
-    method, path, kind, body = _ELSEWHERE[case]
-    foreign = here.workflow_id if kind == "workflow" else here.run_id
+def test_places_of_ids_are_found_in_lists_objects_and_queries() -> None:
+    found = {str(one) for one in ELSEWHERE}
+    assert {
+        "PUT /workflows/{workflow_id}/grants body items.[].principal_id",
+        "POST /logs/query body run_ids.[]", "POST /workflows/execute body workflow_id",
+        "GET /runs query workflow_id",
+    } <= found  # fmt: skip
+
+
+def _same_for_both(here: Here, foreign: UUID, ask: Callable[[UUID], TestResponse]) -> None:
+    """Check that an id of the victim is answered, word by word, like one that nobody has."""
     # Made in the same moment, so that a page after one is a page after the other.
     beside = UUID(int=foreign.int ^ 1)
     before = here.rows()
     seen = []
     for value in (beside, foreign, beside):
-        where = path.replace("<id>", str(value)).replace("<cursor>", cursor(value))
-        text = json.dumps(body).replace("<id>", str(value)) if body else None
-        answer = here.call(
-            here.stranger, method, f"/api/v1{where}", data=text, content_type="application/json"
-        )
-        assert answer.status_code in {200, 404}, answer.text
+        answer = ask(value)
+        assert answer.status_code in {200, 404, 422}, answer.text
         assert "victim" not in answer.text
         seen.append((_told(answer, {"id": value}), _ran(here.heard, {"id": value})))
     assert seen[1] == seen[2]
     assert here.rows() == before
 
 
+@pytest.mark.parametrize("one", ELSEWHERE, ids=str)
+def test_an_id_in_a_body_or_a_query_is_as_good_as_nobody_s(here: Here, one: Named) -> None:
+    path = one.path.replace("{workflow_id}", str(here.own_workflow_id))
+    assert "{" not in path, f"teach this test what the stranger has for {path}"
+
+    def ask(value: UUID) -> TestResponse:
+        in_query = one.place == "query"
+        more = {"query_string": {one.name: value}} if in_query else {"json": one.body(value)}
+        return here.call(here.stranger, one.method, f"/api/v1{path}", **more)
+
+    _same_for_both(here, here.id_of(one.name), ask)
+
+
+@pytest.mark.parametrize("path", _CURSORS)
+def test_a_cursor_of_another_tenant_is_as_good_as_nobody_s(here: Here, path: str) -> None:
+    _same_for_both(
+        here, here.id_of(_CURSORS[path]),
+        lambda value: here.call(here.stranger, "GET", f"/api/v1{path}?cursor={cursor(value)}"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("endpoint", "method", "rule"), ROUTES)
+def test_its_owner_has_it(here: Here, endpoint: str, method: str, rule: str) -> None:
+    """The other half: without it a route that finds nothing for anybody would look safe.
+
+    Reading routes come first and deleting ones last, as they are sorted.
+    """
+    body = {"json": BODIES[endpoint]} if endpoint in BODIES else {}
+    answer = here.call(here.victim, method, path_of(rule, here.named(rule, endpoint)), **body)
+    allowed = {403} if INSTALLATION.match(endpoint) else {200, 201, 202, 204, 409, 422}
+    assert answer.status_code in allowed, answer.text
+
+
 def test_lists_hold_nothing_of_another_tenant(here: Here) -> None:
     """Every list, and the answers that tell of the whole installation."""
     mine = {str(here.victim), str(here.workflow_id), str(here.run_id), "secret of the victim"}
     lists = [
-        rule.rule for rule in _MAP
+        rule.rule for rule in MAP
         if "GET" in (rule.methods or ()) and not rule.arguments and rule.rule.startswith("/api/v1")
         and not rule.endpoint.startswith("stream.")
     ]  # fmt: skip
@@ -327,7 +306,7 @@ def test_a_key_that_both_use_makes_each_its_own(here: Here) -> None:
 
 def test_every_socket_that_names_something_is_tried() -> None:
     """By the test below; their statements are those of `GET /runs/{id}`."""
-    sockets = {(r.endpoint, *r.arguments) for r in _MAP if r.endpoint.startswith("stream.")}
+    sockets = {(r.endpoint, *r.arguments) for r in MAP if r.endpoint.startswith("stream.")}
     assert sockets == {("stream.run_stream", "run_id"), ("stream.log_stream",)}
 
 
@@ -344,8 +323,17 @@ def test_sockets_know_nothing_of_another_tenant(here: Here, redis_server_url: st
             web.lines.append(line)
             return list(frames(line, upto=1))
 
-        for path in ("/runs/{}/stream", "/logs/ws?run_id={}"):
-            nobodys = told(path.format(new_id()), here.stranger)
-            assert told(path.format(here.run_id), here.stranger) == nobodys == [{"closed": 4404}]
-            (own,) = told(path.format(here.run_id), here.victim)
+        queries = [one for one in named_elsewhere(_DOCUMENT) if one.is_socket]
+        assert {one.name for one in queries} == {"run_id", "workflow_id"}
+        paths = {f"{one.path}?{one.name}={{}}": one.name for one in queries}
+        for path, name in {"/runs/{}/stream": "run_id", **paths}.items():
+            foreign, unknown = here.id_of(name), new_id()
+            seen = [
+                [{k: v for k, v in each.items() if k != "at"} for each in found]
+                for found in (told(path.format(id), here.stranger) for id in (foreign, unknown))
+            ]
+            assert str(seen[0]).replace(str(foreign), "") == str(seen[1]).replace(str(unknown), "")
+            # A filter that nothing fits is none that tells; a run is looked up.
+            assert seen[1] == [{"closed": 4404}] or name == "workflow_id"
+            (own,) = told(path.format(foreign), here.victim)
             assert own != {"closed": 4404}
