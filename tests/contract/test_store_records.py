@@ -19,15 +19,7 @@ from orchestrator.ports.store import RunFilter, Store
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import (
-    chain,
-    diamond,
-    new_id,
-    new_run,
-    node,
-    plan,
-    saved,
-    start,
-    store_workflow,
+    chain, diamond, new_id, new_run, node, plan, saved, start, store_workflow,
 )  # fmt: skip
 from tests.waiting import wait_for
 
