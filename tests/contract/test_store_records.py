@@ -19,8 +19,16 @@ from orchestrator.ports.store import RunFilter, Store
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import (
-    chain, diamond, new_id, new_run, node, plan, saved, start, store_workflow,
-)  # fmt: skip
+    chain,
+    diamond,
+    new_id,
+    new_run,
+    node,
+    plan,
+    saved,
+    start,
+    store_workflow,
+)
 from tests.waiting import wait_for
 
 PLAN = chain(1)
@@ -387,7 +395,3 @@ def test_what_a_worker_reads_of_a_run(rig: Rig) -> None:
 def test_unknown_run_reads_as_nothing(rig: Rig) -> None:
     assert rig.store.reads.run(DEFAULT_TENANT, new_id()) is None
     assert rig.store.reads.attempts(new_id(), 0) == []
-
-
-def test_ping(rig: Rig) -> None:
-    assert rig.store.reads.ping() >= 1

@@ -137,3 +137,7 @@ def test_an_archived_or_foreign_workflow_starts_nothing(rig: Rig) -> None:
     with rig.store.begin() as work:
         work.workflows.change(archived, {}, chain(1))
     assert rig.store.moves.start(new_run(workflow, version=2)) is None
+
+
+def test_ping(rig: Rig) -> None:
+    assert rig.store.reads.ping() >= 1
