@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import threading
@@ -64,6 +65,11 @@ class Lookout:
         self._fds[pid] = fd
         self._selector.register(fd, selectors.EVENT_READ, pid)
         return True
+
+    def has_ended(self, pid: int) -> bool:
+        """Whether a process has ended since it is watched; asks without waiting."""
+        fd = self._fds.get(pid)
+        return fd is not None and bool(select.select([fd], [], [], 0)[0])
 
     def forget(self, pid: int) -> None:
         """Do not notice it any more."""

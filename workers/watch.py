@@ -161,8 +161,8 @@ class Watch:
     def _look(self, ended: Collection[int] = ()) -> None:
         """Notice children that have died since the last look."""
         listed = {self._main} if self._threads else children_of(self._main)
-        if not listed:
-            # Either it has none yet, or it is gone, which is heard of next.
+        if not listed and self._lookout.has_ended(self._main):
+            # It took them along: heard of next.
             return
         self._ended = (self._ended | set(ended)) & listed
         now = listed - self._ended

@@ -30,7 +30,7 @@ from orchestrator.settings import Upkeep as UpkeepSettings
 from tests.contract.player import Player
 from tests.factories import chain
 from tests.waiting import wait_for
-from workers import lookout
+from workers import lookout, watch
 from workers.identity import ALIVE, CARD, Identity
 from workers.watch import Watch
 
@@ -206,6 +206,23 @@ def test_a_child_that_dies_gives_its_attempts_up_without_a_beat(
         wait_for(lambda: lost.task("n0").state == "retrying", what="the attempt to be lost")
         assert kept.task("n0").state == "running"
         assert rig.fleet.beats == 1
+    finally:
+        rig.close()
+
+
+def test_children_that_all_die_and_are_reaped_give_their_attempts_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, beat_s=60, lease_s=200)
+    try:
+        rig.go()
+        players = [rig.working(pid) for pid in rig.children()]
+        # As it is when the worker asks about them before the watch looks.
+        monkeypatch.setattr(watch, "children_of", lambda _pid: set())
+        for pid in rig.children():
+            os.kill(pid, signal.SIGKILL)
+        for player in players:
+            wait_for(lambda: player.task("n0").state == "retrying", what="a lost attempt")  # noqa: B023
     finally:
         rig.close()
 
