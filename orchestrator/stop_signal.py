@@ -19,7 +19,9 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._set = False
-        self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reading, self._writing = os.pipe()
+        for end in (self._reading, self._writing):
+            os.set_blocking(end, False)
 
     def __del__(self) -> None:
         """Give its pipe back."""
