@@ -21,7 +21,7 @@ from workers.handlers import http_client
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-TIMEOUT_S = 1.5
+TIMEOUT_S = 0.8
 #: What one answer may cost: the limit of a body, and what one packet can unfold to.
 MOST_KB = 200 * 1024
 

@@ -6,6 +6,7 @@ What floods cost in memory, and what slow readers cost, is measured in `tests/in
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -131,7 +132,12 @@ def test_w3_no_run_of_another_tenant(
         assert status(opens, f"/runs/{name}/stream", **bearer()) in {400, 404}
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+#: These take seconds; `tests/integration/test_socket_floods.py` has them each time.
+FLOODS = {"100k messages", "100 MB frame", "endless fragments", "ping flood", "pong flood"}
+QUICK = [name for name in ATTACKS if name not in FLOODS or "ZQ_ATTACK_MINUTES" in os.environ]
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_w4_a_hostile_client_is_closed(name: str, stack: Stack, paused: str) -> None:
     make, codes = ATTACKS[name]
     offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n" if "deflate" in name else ""
