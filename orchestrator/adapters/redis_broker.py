@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from queue import Empty
@@ -28,6 +29,9 @@ MAX_BODY_CHARS = 64 * 1024
 _TASKS = frozenset({EXECUTE, FINISH_RUN})
 #: Queues of Celery itself: its remote control, the answers to that, and its events.
 _CELERYS = (".pidbox", "celeryev.")
+_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: Postgres's greatest integer.
+_MOST = 2**31 - 1
 #: Would delay a message, unpack it, or have something else run after it.
 _NEVER = ("eta", "expires", "compression", "chord", "errbacks", "callbacks", "chain", "replaced")
 
@@ -91,7 +95,7 @@ def check(message: Any) -> None:
         raise NotOurs("its ids are no text")
     if not isinstance(headers.get("retries", 0), int):
         raise NotOurs("its number of tries is none")
-    _check_body(message.get("body"))
+    _check_body(message.get("body"), headers["task"])
 
 
 _NO_LIMIT = (None, [None, None], (None, None))
@@ -104,17 +108,34 @@ def _mapping(message: Any, name: str) -> Mapping[str, Any]:
     return found
 
 
-def _check_body(body: Any) -> None:
+def _check_body(body: Any, task: str) -> None:
     if not isinstance(body, str) or len(body) > MAX_BODY_CHARS:
         raise NotOurs("its body is missing or too long")
     try:
         arguments, named, embedded = json.loads(base64.b64decode(body, validate=True))
     except (ValueError, TypeError, RecursionError, binascii.Error):
         raise NotOurs("its body cannot be read") from None
-    if not isinstance(arguments, list) or named != {} or not isinstance(embedded, dict):
+    if named != {} or not isinstance(embedded, dict) or not _are_ours(arguments, task):
         raise NotOurs("its arguments are others")
     if any(embedded.get(name) for name in _NEVER):
         raise NotOurs("something else would run after it")
+
+
+def _are_ours(arguments: Any, task: str) -> bool:
+    """Tell whether a task's arguments have its types: a run's id, and attempts to execute."""
+    if not isinstance(arguments, list) or len(arguments) != (2 if task == EXECUTE else 1):
+        return False
+    run_id, attempts = arguments[0], arguments[1] if task == EXECUTE else []
+    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+        return False
+    return isinstance(attempts, list) and all(
+        isinstance(one, list) and len(one) == 2 and all(_is_number(n) for n in one)
+        for one in attempts
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST
 
 
 def _warn(queue: Any, error: Exception) -> None:

@@ -91,6 +91,12 @@ HOSTILE: dict[str, bytes] = {
     "something to run after it": message([[NOWHERE, []], {}, {"callbacks": [{"task": "x"}]}]),
     "a chord to fire": message([[NOWHERE, []], {}, {"chord": {"task": "x"}}]),
     "arguments by name": message([[], {"run_id": 1}, NO_MORE]),
+    "no run id": message(called("x", [[0, 1]])),
+    "arguments of other types": message(called(5, {"a": 1})),
+    "attempts that are none": message(called(NOWHERE, [["a", "b"], [1], []])),
+    "huge numbers": message(called(NOWHERE, [[10**30, -1]])),
+    "no arguments": message(called()),
+    "the end of nonsense": message(called("x", 5), FINISH_RUN),
     "a nonsense time": message(called(NOWHERE, []), eta="nonsense"),
     "a time far away": message(called(NOWHERE, []), eta="9999-01-01T00:00:00"),
     "a nonsense limit": message(called(NOWHERE, []), timelimit=["a", -1]),
@@ -108,13 +114,7 @@ HOSTILE: dict[str, bytes] = {
 #: In the form of ours; Postgres decides that there is nothing to claim.
 WELL_FORMED: dict[str, bytes] = {
     "a run that is not": message(called(NOWHERE, [[0, 1]])),
-    "no run id": message(called("x", [[0, 1]])),
-    "arguments of other types": message(called(5, {"a": 1})),
-    "attempts that are none": message(called(NOWHERE, [["a", "b"], [1], []])),
-    "huge numbers": message(called(NOWHERE, [[10**30, -1]])),
-    "no arguments": message(called()),
     "the end of no run": message(called(NOWHERE), FINISH_RUN),
-    "the end of nonsense": message(called("x", 5), FINISH_RUN),
 }
 
 

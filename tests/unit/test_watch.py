@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.fleet import MemoryFleet
-from orchestrator.adapters.memory.runtime import SettableClock
+from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.errors import StoreUnavailable
 from orchestrator.ports.store import Beat, Held, Owner, Pulse
@@ -64,7 +64,7 @@ class Rig:
         self.store = MemoryStore(self.clock)
         self.fleet = TroubledFleet(self.store._tables)
         dispatcher = MemoryDispatcher()
-        engine = WorkflowEngine(self.store, dispatcher, (), self.clock)
+        engine = WorkflowEngine(self.store, dispatcher, (), self.clock, MemoryArtifacts())
         self.upkeep = Upkeep(self.store, engine, dispatcher, self.clock, UpkeepSettings(), Worker())
         self.troubles: list[Exception] = []
         self.cuts = threading.Event()
