@@ -41,7 +41,7 @@ def test_upkeep_tells_of_rounds_that_came_to_their_end(
         stop.set()
         return False
 
-    def next_due_s() -> float | None:
+    def next_due_s(_lease_s: float | None = None) -> float | None:
         if away:
             stop.set()
             raise StoreUnavailable

@@ -15,7 +15,8 @@ import pytest
 from orchestrator.models.task import Claim
 from tests.waiting import wait_for
 from workers.handlers import StopRequested
-from workers.stopping import STOP_SIGNAL, StopSwitch, is_noted, leave_note, note
+from workers.notes import STOP_SIGNAL, is_noted, leave_note, note
+from workers.stopping import StopSwitch
 from workers.thread_stopping import ThreadStops
 
 PID = 7
