@@ -6,6 +6,7 @@ import logging
 import logging.config
 import sys
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ from orchestrator.models.event import rfc3339
 FIELDS = ("tenant", "workflow", "version", "run_id", "node_id", "request_id", "worker")
 
 
-#: A line a request, and two a message: what happens is in the record, and in Flower.
+#: A line a request, and two a message: what happens is in the record, and in Flower. For DEBUG.
 _TALKATIVE = ("gunicorn.access", "celery.worker.strategy", "celery.app.trace")
 
 
@@ -47,6 +48,7 @@ def config(level: str) -> dict[str, Any]:
     plain = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     shape = {"format": plain} if sys.stderr.isatty() else {"()": JsonLine}
     quiet = {"level": level, "handlers": [], "propagate": True}
+    rare = MappingProxyType({"level": "DEBUG" if level == "DEBUG" else "WARNING"})
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -59,5 +61,5 @@ def config(level: str) -> dict[str, Any]:
             }
         },
         "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {"gunicorn.error": quiet, **{name: {"level": "WARNING"} for name in _TALKATIVE}},
+        "loggers": {"gunicorn.error": quiet, **dict.fromkeys(_TALKATIVE, rare)},
     }

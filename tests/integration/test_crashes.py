@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import psutil
+import pytest
 import redis
 
 from orchestrator import bootstrap
@@ -21,7 +22,15 @@ from tests.integration.live import Live
 from tests.waiting import wait_for
 
 
-def test_a_killed_child_loses_its_attempt_and_the_next_one_succeeds(live: Live) -> None:
+@pytest.fixture
+def counted(live: Live) -> Live:
+    """An installation that sends the body of every run's chord, and whose workers log each one."""
+    live.environment |= {"ZQ_BROKER__FINISH_ALWAYS": "true", "ZQ_LOG_LEVEL": "DEBUG"}
+    return live
+
+
+def test_a_killed_child_loses_its_attempt_and_the_next_one_succeeds(counted: Live) -> None:
+    live = counted
     worker = live.worker()
     run_id = live.start([live.holding(), {"id": "after"}], ["hold>after"])
     ((_, pid),) = wait_for(lambda: live.traces("hold"), what="the handler to start")
@@ -189,7 +198,8 @@ def test_messages_that_vanish_are_announced_again(live: Live) -> None:
     assert all(t.attempt == 1 for t in live.core.store.reads.tasks(run_id))
 
 
-def test_every_message_three_times_is_worked_on_once(live: Live) -> None:
+def test_every_message_three_times_is_worked_on_once(counted: Live) -> None:
+    live = counted
     nodes = [live.calling(f"n{i}", "test.note") for i in range(10)]
     run_id = live.start(nodes)
     again = [
@@ -281,7 +291,8 @@ def test_a_rest_that_is_handed_back_while_others_claim_it_is_done_once(live: Liv
     assert all(len(live.traces(f"n{i}")) == 1 for i in range(40))
 
 
-def test_a_revoke_from_outside_changes_nothing(live: Live) -> None:
+def test_a_revoke_from_outside_changes_nothing(counted: Live) -> None:
+    live = counted
     live.worker()
     busy = live.start([live.holding("h1"), live.holding("h2")])
     wait_for(lambda: live.traces("h1") and live.traces("h2"), what="both slots to be taken")
