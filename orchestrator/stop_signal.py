@@ -46,6 +46,10 @@ class StopSignal:
             select.select([self._reading], [], [], timeout_s)
         return self._set
 
+    def fileno(self) -> int:
+        """Return what becomes readable when the stop is asked for."""
+        return self._reading
+
     def on(self, numbers: Iterable[signal.Signals]) -> None:
         """Let these signals set it. Main thread only."""
         for number in numbers:

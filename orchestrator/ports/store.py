@@ -353,8 +353,11 @@ class Store(Protocol):
     def begin(self) -> AbstractContextManager[UnitOfWork]:
         """Open a transaction: it commits on a clean exit and rolls back on an error."""
 
-    def listen(self, timeout_s: float) -> bool:
-        """Sleep until something becomes due sooner than was known, or the time is over."""
+    def listen(self, timeout_s: float, stop: int | None = None) -> bool:
+        """Sleep until something becomes due sooner than was known (True), or the time is over.
+
+        It may return early when `stop`, a file descriptor, becomes readable.
+        """
 
     def close(self) -> None:
         """Give the connections back."""

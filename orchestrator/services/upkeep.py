@@ -115,10 +115,10 @@ class Upkeep:
     def _heard(self, stop: StopSignal, longest_s: float, alive: Callable[[], None]) -> bool:
         """Sleep until the bell rings (True), the time is over or a stop is asked for."""
         slept_s = 0.0
-        # In slices, so that a stop is not kept waiting by a long sleep.
+        # In slices, so that whoever asks is told that this goes on.
         while slept_s < longest_s and not stop.is_set():
             slice_s = min(1.0, longest_s - slept_s)
-            if self._store.listen(slice_s):
+            if self._store.listen(slice_s, stop.fileno()):
                 return True
             slept_s += slice_s
             alive()

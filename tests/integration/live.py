@@ -215,15 +215,16 @@ class Live:
     def close(self) -> None:
         """End every process, and whatever it started."""
         self.gate.touch()
-        for process in reversed(self.processes):
-            family = _family(process.pid)
+        families = [_family(process.pid) for process in self.processes]
+        for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(timeout=15)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+        for process, family in zip(self.processes, families, strict=True):
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             for member in family:
                 if member.is_running():
                     member.kill()

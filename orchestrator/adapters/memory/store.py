@@ -68,7 +68,7 @@ class MemoryStore:
             self.audit.record(one, wrote=work.wrote)
             work.commit()
 
-    def listen(self, timeout_s: float) -> bool:
+    def listen(self, timeout_s: float, stop: int | None = None) -> bool:
         """See the port."""
         if not self._tables.bell.wait(timeout_s):
             return False

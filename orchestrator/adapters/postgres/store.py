@@ -69,14 +69,15 @@ class PostgresStore:
         with self.pool.begin() as connection:
             yield PostgresUnitOfWork(connection)
 
-    def listen(self, timeout_s: float) -> bool:
+    def listen(self, timeout_s: float, stop: int | None = None) -> bool:
         """See the port. Keeps one connection of its own, outside the pool."""
         deadline = time.monotonic() + timeout_s
         try:
             with guarded():
                 ear = self._listening()
-                ready, _, _ = select.select([ear], [], [], max(0.0, deadline - time.monotonic()))
-                if ready:
+                heard_by = [ear] if stop is None else [ear, stop]
+                left_s = max(0.0, deadline - time.monotonic())
+                if ear in select.select(heard_by, [], [], left_s)[0]:
                     ear.poll()
                 heard = bool(ear.notifies)
                 ear.notifies.clear()
