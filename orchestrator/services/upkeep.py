@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _BATCH = 500
+#: Seconds from a bell to the look at what is due: less than a round's distance from the next.
+_LET_BEGIN_S = 0.2
 _TIDY_EVERY = timedelta(hours=1)
 _TIDY_AGAIN = timedelta(minutes=5)
 _KEYS_OLDER_S = 24 * 3600.0
@@ -108,6 +110,8 @@ class Upkeep:
                 slept_s = (self._clock.now() - since).total_seconds()
                 longest = min(max(due_s, self._settings.every_s - slept_s), self._settings.rest_s)
             if self._heard(stop, longest, alive):
+                # What has just begun is none of upkeep's business yet, and needs the processor.
+                stop.wait(min(_LET_BEGIN_S, self._settings.every_s))
                 continue
             if due_s is not None or self._untidy():
                 return

@@ -92,6 +92,8 @@ class Pool:
             pool_size=self._size,
             max_overflow=2,
             pool_timeout=10,
+            # The one that was used last has its plans at hand; the others may rest.
+            pool_use_lifo=True,
             pool_recycle=1800,
             isolation_level="AUTOCOMMIT",
             # An error is logged with its statement, and never with what was to be stored.
