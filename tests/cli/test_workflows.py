@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli_place import Captured, Place, opened
+from tests.cli.place import Captured, Place, opened
 
 ONE = "name: one\nnodes: {a: noop}\n"
 TWO = "name: two\nstatus: draft\nnodes: {a: noop}\n"

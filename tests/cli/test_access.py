@@ -11,7 +11,7 @@ import pytest
 from orchestrator.cli.connection import connect
 from orchestrator.client.http import ApiError
 from tests.api.conftest import ONE
-from tests.unit.cli_place import EMAIL, PASSWORD, Place, opened
+from tests.cli.place import EMAIL, PASSWORD, Place, opened
 
 Captured = pytest.CaptureFixture[str]
 

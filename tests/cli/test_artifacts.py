@@ -11,7 +11,7 @@ import pytest
 from orchestrator.client.http import ApiError, Client
 from orchestrator.models.ids import DEFAULT_TENANT
 from tests.api.conftest import KEY, ONE
-from tests.unit.cli_place import Captured, Place, opened
+from tests.cli.place import Captured, Place, opened
 
 BYTES = bytes(range(256))
 

@@ -18,7 +18,7 @@ from orchestrator.cli.connection import connect
 from orchestrator.cli.first_user import HINT, hint
 from orchestrator.models.access import ADMIN
 from tests.api.conftest import KEY
-from tests.unit.cli_place import EMAIL, PASSWORD, Place, Terminal, opened
+from tests.cli.place import EMAIL, PASSWORD, Place, Terminal, opened
 
 Captured = pytest.CaptureFixture[str]
 

@@ -18,7 +18,7 @@ from orchestrator.cli.options import NotConfirmed, confirm
 from orchestrator.cli.output import progress, show_line
 
 Captured = pytest.CaptureFixture[str]
-#: What the command line cannot do without, as issue and design name it.
+#: What the command line cannot do without.
 LEAVES = {
     "workflow": "list get versions export diff rollback activate archive grants",
     "runs": "list get watch logs artifacts cancel mark pause resume retry",
