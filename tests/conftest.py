@@ -17,12 +17,20 @@ from sqlalchemy.engine import make_url
 from orchestrator.adapters.embedded.services import EmbeddedServices, Endpoints
 from orchestrator.adapters.postgres.migrate import migrate
 from orchestrator.errors import EmbeddedUnavailable
+from orchestrator.ports.acting import acting
 
 
 def _unavailable(why: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(why)
     pytest.skip(why)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_acts() -> Iterator[None]:
+    """Let no test leave somebody acting behind: the next one would see that tenant's rows."""
+    yield
+    assert acting() is None
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,10 @@ def test_a_chain_done_in_place_is_shown_task_by_task(flower: Flower, live: Live)
     tasks = flower.shows(run_id, {f"{id}/1": "SUCCESS" for id in "abcd"})
     assert {pid for id in "abcd" for _, pid in live.traces(id)} == {live.traces("a")[0][1]}
     (worker,) = {task["worker"] for task in tasks.values()}
-    assert worker in flower.client.get("/api/workers?refresh=1").json()
+    wait_for(
+        lambda: worker in flower.client.get("/api/workers?refresh=1").json(),
+        what="the worker's page",
+    )
     for key, task in tasks.items():
         node_id = key.partition("/")[0]
         assert (task["name"], task["root_id"]) == (f"live/{node_id}", str(run_id))

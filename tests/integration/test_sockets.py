@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -255,6 +256,10 @@ def test_w2_a_keys_token_that_has_ended_closes_what_it_opened(
                  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
 
     def vigil(bearer: str, query: str = "") -> Vigil:
+        # In a context of its own, as each request has: who acts in it is forgotten with it.
+        return copy_context().run(opened, bearer, query)
+
+    def opened(bearer: str, query: str) -> Vigil:
         headers = _bearer(bearer) if bearer else {}
         path = f"/api/v1/runs/{new_id()}/stream{query}"
         with app.test_request_context(path, headers={**handshake, **headers}):
