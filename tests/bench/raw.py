@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery import chain, chord
+from celery.exceptions import TimeoutError as NoResult
 
 from tests.bench import raw_tasks
 from tests.bench.processes import Processes, environment
 from tests.bench.servers import RAW, Servers
 
 _LOOK_S = 0.005
-_LONGEST_S = 600.0
+#: Far longer than any measurement takes; then a result was lost.
+_LONGEST_S = 30.0
+_TRIES = 3
 
 
 class RawCelery:
@@ -57,6 +62,14 @@ class RawCelery:
         return self._time([self._chord(3) for _ in range(count)])
 
     def _time(self, canvases: list[Any]) -> float:
+        """Measure again where a result never came: raw Celery may lose one, and says nothing."""
+        for _ in range(_TRIES):
+            with suppress(NoResult):
+                return self._once(canvases)
+            print("raw Celery lost a result; it is measured again", file=sys.stderr)
+        raise RuntimeError("raw Celery loses results")
+
+    def _once(self, canvases: list[Any]) -> float:
         began = time.perf_counter()
         results = [canvas.apply_async() for canvas in canvases]
         for result in results:
