@@ -13,6 +13,7 @@ from typing import Any, Literal
 from gunicorn.app.base import BaseApplication
 
 from orchestrator.errors import ZQError
+from orchestrator.lean import without_httpx_command
 from orchestrator.settings import Settings, load
 
 
@@ -39,6 +40,7 @@ def serve(only: Literal["all", "sockets"]) -> None:
 
     SettingsError before anything is started.
     """
+    without_httpx_command()
     folder = None
     if load().web.processes > 1:
         # Must be set before prometheus_client is imported, which decides there how it counts.

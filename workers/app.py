@@ -7,9 +7,11 @@ from typing import Any
 from celery import signals
 
 from orchestrator import bootstrap, log_lines, settings, start_check
+from orchestrator.lean import without_httpx_command
 from orchestrator.ports.dispatch import FINISH_QUEUE
 from workers import messages, presence
 
+without_httpx_command()
 _settings = settings.load()
 start_check.refuse_unsafe(_settings)
 app = bootstrap.celery(_settings)

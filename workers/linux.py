@@ -1,23 +1,11 @@
-"""What Linux tells and does for processes: parent-death signals, and lists of children.
+"""What Linux tells of processes: lists of children, and whether they live.
 
 psutil answers where Linux does not; an idle supervisor never imports it.
 """
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from pathlib import Path
-
-_PR_SET_PDEATHSIG = 1
-#: Opened once: between a fork and what follows, nothing may be loaded.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def die_with_parent(signal_number: int) -> None:
-    """Ask the kernel to send this process a signal when its parent dies; nothing elsewhere."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal_number))
 
 
 def children_of(pid: int) -> set[int]:

@@ -20,9 +20,9 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from celery.worker.control import Panel
 
+from orchestrator.forks import die_with_parent
 from orchestrator.ports.dispatch import FINISH_QUEUE
 from workers.identity import ALIVE, CARD, CLOSING, PULSE_FD, identity
-from workers.linux import die_with_parent
 
 _PULSE_EVERY_S = 1.0
 #: Commands that Flower sends, and that change nothing but what it is shown.

@@ -12,16 +12,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from types import FrameType
 
-from orchestrator import health_page, log_lines, settings, start_check
-from orchestrator.arenas import few_arenas
+from orchestrator import forks, health_page, log_lines, settings, start_check
 from orchestrator.errors import SettingsError
 from orchestrator.fleet_core import FleetCore
+from orchestrator.lean import few_arenas
 from orchestrator.settings import Settings
 from orchestrator.stop_signal import StopSignal
 from workers.identity import PULSE_FD, Identity, fresh
-from workers.linux import die_with_parent
 from workers.watch import Watch
 
 log = logging.getLogger("zq.worker")
@@ -41,7 +41,7 @@ class Supervisor:
         self._settings = configured
         self._core = FleetCore(configured)
         self._stop = StopSignal()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | forks.Copy | None = None
         self._watch: Watch | None = None
 
     def run(self) -> None:
@@ -72,33 +72,18 @@ class Supervisor:
         me = fresh(environment)
         reading, writing = os.pipe()
         environment[PULSE_FD] = str(writing)
-        worker = self._settings.worker
-        command = [
-            sys.executable, "-m", "celery", "-A", "workers.app", "worker",
-            "--concurrency", str(worker.slots), "--queues", worker.queues,
-            "--hostname", f"{me.name}@%h", "--loglevel", self._settings.log_level,
-            "--without-gossip", "--without-mingle", "--pool", worker.pool,
-        ]  # fmt: skip
-        # Celery's heartbeats are for Flower alone: leases hang on our own beats.
-        shown = self._settings.broker.flower_events
-        command += ["--heartbeat-interval", "10"] if shown else ["--without-heartbeat"]
         try:
             try:
-                self._process = subprocess.Popen(
-                    command,
-                    env=environment,
-                    pass_fds=(writing,),
-                    # A group of its own: Ctrl-C reaches us first, and we end it in order.
-                    start_new_session=True,
-                    preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509
-                )
+                self._process = _started(environment, writing)
             finally:
                 os.close(writing)
             self._watch_over(me, self._process, reading)
         finally:
             os.close(reading)
 
-    def _watch_over(self, me: Identity, process: subprocess.Popen[bytes], reading: int) -> None:
+    def _watch_over(
+        self, me: Identity, process: subprocess.Popen[bytes] | forks.Copy, reading: int
+    ) -> None:
         if self._stop.is_set():
             # The signal came before there was a process to pass it on to.
             process.terminate()
@@ -122,7 +107,7 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
+    def _end(self, process: subprocess.Popen[bytes] | forks.Copy) -> None:
         try:
             process.wait(timeout=self._settings.worker.stop_s if self._stop.is_set() else 2.0)
         except subprocess.TimeoutExpired:
@@ -134,6 +119,20 @@ class Supervisor:
         """Whether the last beat is younger than the lease."""
         beaten_at = self._watch and self._watch.beaten_at
         return bool(beaten_at and time.monotonic() - beaten_at < self._settings.worker.lease_s)
+
+
+def _started(env: Mapping[str, str], pulse_fd: int) -> subprocess.Popen[bytes] | forks.Copy:
+    """Start a worker in a session of its own: Ctrl-C reaches us first, and we end it in order."""
+    words = ("-m", "workers.main")
+    if forks.is_copy():
+        return forks.copy(words[1:], env, keep=[pulse_fd])
+    return subprocess.Popen(
+        [sys.executable, *words],
+        env=env,
+        pass_fds=(pulse_fd,),
+        start_new_session=True,
+        preexec_fn=lambda: forks.die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+    )
 
 
 def main() -> None:

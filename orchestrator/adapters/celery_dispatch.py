@@ -116,6 +116,9 @@ class CeleryDispatcher:
 
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """See the port. A message's id names its first attempt."""
+        if not messages:
+            # An installation at rest never makes a producer, with all that this takes.
+            return True
         return self._try("publish", lambda: self._publish(messages, again))
 
     def _publish(self, messages: Sequence[Sequence[Release]], again: bool) -> None:

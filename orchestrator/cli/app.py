@@ -13,6 +13,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.output import complain
 from orchestrator.errors import ZQError
+from orchestrator.lean import without_httpx_command
 
 #: Each verb with its module and its line in the help. The module is imported when the verb is used,
 #: so that `zq` answers at once.
@@ -99,6 +100,7 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    without_httpx_command()
     try:
         return _code(cli.main(args=argv, prog_name="zq", standalone_mode=False))
     except click.exceptions.Exit as end:

@@ -11,13 +11,15 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
+from orchestrator import forks
 from orchestrator.adapters.embedded.identity import itself
 from orchestrator.adapters.embedded.process import within
 
@@ -40,14 +42,17 @@ class Child:
     """One process that is to run all the time."""
 
     name: str
-    command: Sequence[str]
+    #: What `python -m` is to run: a module and its arguments.
+    words: Sequence[str]
     env: Mapping[str, str]
     log: Path
     report: Report
     #: Seconds from SIGTERM to SIGKILL.
     patience_s: float
+    #: Whether it begins as a copy of this process, which has imported what it needs.
+    copied: bool = False
     restarts: int = 0
-    _popen: subprocess.Popen[bytes] | None = None
+    _popen: subprocess.Popen[bytes] | forks.Copy | None = None
     _since: float = 0.0
     _pause_s: float = FIRST_PAUSE_S
     _due: float = 0.0
@@ -61,22 +66,32 @@ class Child:
 
     def start(self) -> None:
         """Start it, in a session of its own: Ctrl-C reaches its parent first."""
-        self._popen = subprocess.Popen(
-            itself().command(self.command, signal.SIGTERM),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(self.env),
-            start_new_session=True,
-        )
+        reading, writing = os.pipe()
+        try:
+            if self.copied:
+                self._popen = forks.copy(self.words, self.env, output=writing)
+            else:
+                self._popen = self._spawned(writing)
+        finally:
+            os.close(writing)
         self._since = time.monotonic()
         # Open before the thread runs: a log that cannot be written must fail here.
         threading.Thread(
             target=self._pump,
-            args=(cast("BinaryIO", self._popen.stdout), _open_log(self.log)),
+            args=(os.fdopen(reading, "rb"), _open_log(self.log)),
             name=f"log of {self.name}",
             daemon=True,
         ).start()
+
+    def _spawned(self, output: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            itself().command((sys.executable, "-m", *self.words), signal.SIGTERM),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(self.env),
+            start_new_session=True,
+        )
 
     def tend(self) -> None:
         """Notice its death, and start it again when its pause is over."""
@@ -161,7 +176,7 @@ def stop_all(groups: Sequence[Sequence[Child]], hurry: Callable[[], bool]) -> No
             child.end(hurry)
 
 
-def _has_died(popen: subprocess.Popen[bytes]) -> bool:
+def _has_died(popen: subprocess.Popen[bytes] | forks.Copy) -> bool:
     """Whether it has ended, without reaping it: until then its group's number stays its own."""
     if popen.returncode is not None:
         return True

@@ -12,20 +12,25 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
+from orchestrator import forks
 from orchestrator.adapters.embedded import EmbeddedServices, running
 from orchestrator.adapters.embedded.files import private_folder
 from orchestrator.adapters.embedded.process import free_port
-from orchestrator.arenas import few_arenas
 from orchestrator.cli.children import Child, Report, stop_all
 from orchestrator.cli.connection import web_url
 from orchestrator.cli.home import admin_key, announce, only_one, secret_key
 from orchestrator.errors import ServiceUnavailable, ZQError
+from orchestrator.fleet_core import FleetCore
+from orchestrator.lean import few_arenas
 from orchestrator.settings import Settings
 from orchestrator.stop_signal import StopSignal
 
@@ -36,6 +41,13 @@ READY_S = 90.0
 WEB_STOP_S, WORKER_STOP_S, SCHEDULER_STOP_S = 10.0, 25.0, 8.0
 #: Functions that the demo workflow calls; on one machine they are always at hand.
 DEMO_MODULE = "workers.demo"
+#: What the children need, imported once for all of them.
+_SHARED = (
+    "celery.apps.worker", "celery.concurrency.prefork", "celery.fixups.django",
+    "celery.worker.consumer", "gunicorn.arbiter", "gunicorn.glogging", "orchestrator.bootstrap",
+    "web.gunicorn_conf", "web.wsgi",
+    "workers.functions", "workers.messages", "workers.presence", "workers.runtime", "workers.watch",
+)  # fmt: skip
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -109,6 +121,8 @@ class Launch:
             migrate(settings.database.url)
             if self.stop.is_set():
                 return
+            if forks.POSSIBLE:
+                forks.preload(_SHARED)
             web, workers, scheduler = self._children(settings)
             groups = (web, workers, scheduler)
             everyone = [child for group in groups for child in group]
@@ -129,14 +143,16 @@ class Launch:
         env = environment(settings, self.key)
         folder = private_folder(settings.home / "log")
 
-        def child(name: str, patience_s: float, *module: str) -> Child:
+        def child(name: str, patience_s: float, *words: str, copied: bool = True) -> Child:
             return Child(
-                name=name, command=(sys.executable, "-m", *module), env=env,
-                log=folder / f"{name}.log", report=self._report, patience_s=patience_s,
+                name=name, words=words, env=env, log=folder / f"{name}.log", report=self._report,
+                patience_s=patience_s, copied=copied and forks.POSSIBLE,
             )  # fmt: skip
 
+        # Several web processes count together, which must be known before metrics are imported.
+        alone = settings.web.processes == 1
         return (
-            [child("web", WEB_STOP_S, "web.serve")],
+            [child("web", WEB_STOP_S, "web.serve", copied=alone)],
             [
                 child(f"worker-{number}", WORKER_STOP_S, "workers.supervisor")
                 for number in range(1, self._workers + 1)
@@ -177,12 +193,10 @@ class Gate:
     """Opens once the API is ready and a worker that was not there before has beaten."""
 
     def __init__(self, settings: Settings, url: str) -> None:
-        from orchestrator.adapters.postgres.store import PostgresStore
-
-        self._store = PostgresStore(settings.database.url, pool_size=1)
+        self._core = FleetCore(settings)
         self._url = url
         self._lease_s = settings.worker.lease_s
-        self._before = {worker["id"] for worker in self._store.fleet.workers()}
+        self._before = {worker["id"] for worker in self._core.fleet.workers()}
         self._looks = 0
 
     def open(self) -> bool:
@@ -198,21 +212,24 @@ class Gate:
 
     def close(self) -> None:
         """Give its connection back."""
-        self._store.close()
+        self._core.close()
 
     def _beaten(self) -> bool:
         return any(
             worker["id"] not in self._before and worker["state"] == "active"
-            for worker in self._store.fleet.workers()
+            for worker in self._core.fleet.workers()
         )
 
     def _ready(self) -> bool:
-        import httpx
-
+        address = urlsplit(self._url)
+        line = HTTPConnection(address.hostname or "", address.port, timeout=2)
         try:
-            return httpx.get(f"{self._url}/readyz", timeout=2, trust_env=False).status_code == 200
-        except httpx.TransportError:
+            line.request("GET", "/readyz")
+            return line.getresponse().status == HTTPStatus.OK
+        except (OSError, HTTPException):
             return False
+        finally:
+            line.close()
 
 
 def environment(settings: Settings, key: str) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import click
 
-from orchestrator.arenas import few_arenas
 from orchestrator.cli.output import clean, say
+from orchestrator.lean import few_arenas
 from orchestrator.settings import load
 from orchestrator.stop_signal import StopSignal
 

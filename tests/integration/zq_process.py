@@ -69,8 +69,11 @@ class Zq:
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 line = " ".join(process.cmdline())
+                # A copy of `zq up` has a name in the place of its environment; servers are
+                # elsewhere.
                 mine = process.environ().get("ZQ_HOME") == str(self.home)
-                if mine or str(self.home) in line:
+                here = process.cwd() == str(self.home.parent)
+                if mine or here or str(self.home) in line:
                     found.append(f"{process.pid}: {line}")
         return found
 
@@ -115,9 +118,12 @@ class Running:
         found = {}
         for child in psutil.Process(self.popen.pid).children():
             with suppress(psutil.Error):
-                words = child.cmdline()
+                words = " ".join(child.cmdline()).split()
                 if "-m" in words:
                     found[words[words.index("-m") + 1]] = child
+                elif "[zq-web]" in words:
+                    # Gunicorn has given itself another name.
+                    found["web.serve"] = child
         return found
 
     def end(self, *, timeout_s: float = 60) -> int:
