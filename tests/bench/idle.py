@@ -22,13 +22,11 @@ _LOGGED = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*
 #: Signs of life of a worker: its row, and what it holds.
 _HEARTBEAT = re.compile(r"INSERT INTO workers|\.worker_id = ")
 _SETTLE_S = 3.0
+_MEMORY_MB = 200
 
 
 def idle(engine: Installation, raw: RawCelery, seconds: float) -> list[Row]:
-    """Measure both at rest, at the same time; the engine with a process for sockets as well."""
-    with Client(engine.sockets(), "") as stream:
-        # Its address is known before its application is there.
-        stream.send("GET", "/healthz")
+    """Measure both at rest, at the same time."""
     pause = threading.Event()
     pause.wait(_SETTLE_S)
     sides = (engine.processes, raw.processes)
@@ -38,13 +36,23 @@ def idle(engine: Installation, raw: RawCelery, seconds: float) -> list[Row]:
     percent = [100 * (memory.cpu_s(p) - b) / taken for p, b in zip(sides, before, strict=True)]
     held = [memory.pss(p) for p in sides]
     sums = [memory.total(h) for h in held]
-    rows = [
-        _beside("idle memory (PSS)", "MB", sums, 200, memory.listed(held[0])),
+    return [
+        _beside("idle memory (PSS)", "MB", sums, _MEMORY_MB, memory.listed(held[0])),
         _beside("idle CPU, of one core", "%", percent, 1, f"over {taken:.0f} s"),
         *_queries(engine, seconds, pause),
     ]
-    engine.processes.stop_one("stream")
-    return rows
+
+
+def idle_apart(engine: Installation) -> list[Row]:
+    """Measure the memory where each process is started by itself, and sockets have their own."""
+    with Client(engine.sockets(), "") as stream:
+        # Its address is known before its application is there.
+        stream.send("GET", "/healthz")
+    threading.Event().wait(_SETTLE_S)
+    held = memory.pss(engine.processes)
+    what = "idle memory, each process started by itself"
+    total, note = memory.total(held), memory.listed(held)
+    return [single("W5", what, "MB", [total], at_most(_MEMORY_MB, "MB"), note=note)]
 
 
 def _beside(what: str, unit: str, both: list[float], most: float, note: str) -> Row:

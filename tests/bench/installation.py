@@ -13,8 +13,9 @@ from typing import Any
 
 import psycopg2
 
+from orchestrator.adapters.embedded.process import free_port
 from tests.bench.client import Client
-from tests.bench.processes import Processes, environment
+from tests.bench.processes import TOGETHER, Processes, environment
 from tests.bench.servers import OURS, Servers
 from tests.bench.shapes import Definition
 from tests.waiting import wait_for
@@ -29,10 +30,17 @@ _numbers = itertools.count()
 
 
 class Installation:
-    """Scheduler, one supervised worker with a prefork pool, web server; later the sockets' own."""
+    """Scheduler, one supervised worker with a prefork pool, web server: what `zq up` starts, or
+    each by itself, as in containers of their own. Later the sockets' own process."""
 
     def __init__(
-        self, servers: Servers, *, slots: int = 2, events: bool = False, **more: object
+        self,
+        servers: Servers,
+        *,
+        slots: int = 2,
+        events: bool = False,
+        apart: bool = False,
+        **more: object,
     ) -> None:
         self.servers = servers
         self.number = next(_numbers)
@@ -49,7 +57,8 @@ class Installation:
         self._pause = threading.Event()
         self._saved: dict[str, str] = {}
         try:
-            self._start()
+            self._start_apart() if apart else self._start_together()
+            self._come_up()
         except BaseException:
             self.processes.stop()
             raise
@@ -63,7 +72,7 @@ class Installation:
             "ZQ_BROKER__FLOWER_EVENTS": events,
             "ZQ_AUTH__ADMIN_KEY": _ADMIN_KEY,
             "ZQ_AUTH__SECRET_KEY": "a-secret-key-of-the-benchmark-that-is-long-enough",
-            "ZQ_WEB__PORT": 0,
+            "ZQ_WEB__PORT": free_port(),
             "ZQ_WORKER__SLOTS": self.slots,
             "ZQ_WORKER__MODULES": "tests.bench.functions",
         }
@@ -80,24 +89,30 @@ class Installation:
             body = {"name": "benchmark", "roles": ["owner"]}
             return str(admin.call("POST", "/api-keys", body)["key"])
 
-    def _start(self) -> None:
+    def _start_together(self) -> None:
+        self.processes.start(TOGETHER, "-m", "orchestrator.cli", "up", pipe=True)
+        self.url = self.processes.line(TOGETHER, "ready: ")
+
+    def _start_apart(self) -> None:
         self.processes.start("scheduler", "-m", "orchestrator.cli", "scheduler")
         self.processes.start("worker", "-m", "workers.supervisor")
         self.processes.start("web", "-m", "web.serve", pipe=True)
         self.url = self.processes.line("web", "web: ")
+
+    def _come_up(self) -> None:
         #: An API key like any client's; the admin key only makes it.
         self.key = self._made_key()
         self.client = Client(self.url, self.key)
         wait_for(
             lambda: self.ask("SELECT 1 FROM workers WHERE state = 'active'"),
             timeout_s=60,
-            what=f"a worker; it said: {self.processes.said('worker')}",
+            what=f"a worker; it said: {self.processes.everything_said()}",
         )
 
     def sockets(self, **settings: object) -> str:
         """Start the process that serves sockets alone; return its address."""
         words = ("-m", "web.serve", "--only", "sockets")
-        self.processes.start("stream", *words, pipe=True, **settings)
+        self.processes.start("stream", *words, pipe=True, **{"ZQ_WEB__PORT": 0, **settings})
         return self.processes.line("stream", "web: ")
 
     def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:

@@ -19,6 +19,9 @@ from orchestrator.adapters.embedded import leash
 ROOT = Path(__file__).parents[2]
 #: Ends a process when this one is killed.
 _LEASH = (sys.executable, "-I", "-S", str(Path(leash.__file__)))
+#: The name of a `zq up`, whose children are told apart.
+TOGETHER = "zq up"
+_ROLES = {"web": "web", "workers.supervisor": "worker", "scheduler": "scheduler"}
 _STOP_S = 30.0
 _START_S = 60.0
 
@@ -27,6 +30,12 @@ def environment(**names: object) -> dict[str, str]:
     """Return this process's environment without settings of the product, and with `names`."""
     mine = {k: v for k, v in os.environ.items() if not k.startswith(("ZQ_", "_ZQ_"))}
     return {**mine, "PYTHONPATH": str(ROOT), **{k: str(v) for k, v in names.items()}}
+
+
+def _role(process: psutil.Process) -> str:
+    """Return what a child of `zq up` is, by the name it has given itself."""
+    called = " ".join(process.cmdline())
+    return next(role for word, role in _ROLES.items() if word in called)
 
 
 class Processes:
@@ -67,6 +76,10 @@ class Processes:
         """Return the end of what a process printed."""
         return (self._folder / f"{name}.log").read_text(errors="replace")[-3000:]
 
+    def everything_said(self) -> str:
+        """Return the ends of what all processes printed."""
+        return "\n".join(f"{name}: {self.said(name)}" for name in self._running)
+
     def line(self, name: str, prefix: str) -> str:
         """Wait for a line of a piped process that begins with `prefix`; return its rest."""
         out = self._running[name].stdout
@@ -82,12 +95,15 @@ class Processes:
         raise RuntimeError(f"{name} did not start: {self.said(name)}")
 
     def families(self) -> dict[str, list[psutil.Process]]:
-        """Return each process with its children, by name."""
+        """Return each process with its children, by name; those of `zq up` each by its own."""
         found: dict[str, list[psutil.Process]] = {}
         for name, process in self._running.items():
             with suppress(psutil.NoSuchProcess):
                 root = psutil.Process(process.pid)
-                found[name] = [root, *root.children(recursive=True)]
+                found[name] = [root]
+                for child in root.children():
+                    role = _role(child) if name == TOGETHER else name
+                    found.setdefault(role, []).extend([child, *child.children(recursive=True)])
         return found
 
     def ended(self) -> list[str]:

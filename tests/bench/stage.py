@@ -10,7 +10,7 @@ from functools import cached_property
 from tests.bench import turns
 from tests.bench.figures import Row, spread
 from tests.bench.history import fill, with_history
-from tests.bench.idle import idle
+from tests.bench.idle import idle, idle_apart
 from tests.bench.installation import Installation
 from tests.bench.large import large
 from tests.bench.mixed import mixed
@@ -115,6 +115,15 @@ def _shown(stage: Stage) -> list[Row]:
         return turns.many_diamonds(engine, raw, stage.sizes, how=", worker events on")
 
 
+def _idle(stage: Stage) -> list[Row]:
+    rows = idle(stage.engine, stage.raw, stage.sizes.idle_s)
+    apart = Installation(stage.servers, apart=True)
+    try:
+        return [*rows, *idle_apart(apart)]
+    finally:
+        apart.close()
+
+
 def _history(stage: Stage) -> list[Row]:
     engine, note = stage.filled
     return with_history(engine, stage.engine, stage.sizes, note)
@@ -134,7 +143,7 @@ MEASUREMENTS = (
     Measurement("W2", _turns(turns.fan_out)),
     Measurement("W3", _turns(turns.many_diamonds)),
     Measurement("W4", _turns(turns.trigger)),
-    Measurement("W5", lambda stage: idle(stage.engine, stage.raw, stage.sizes.idle_s)),
+    Measurement("W5", _idle),
     Measurement("W2-EIGHT", _eight, quick=False),
     Measurement("W2-SLOW", _slow_commits, quick=False),
     Measurement("W3-EVENTS", _shown, quick=False),
