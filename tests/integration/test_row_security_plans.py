@@ -239,6 +239,11 @@ def test_runs_without_the_tags_are_not_looked_at(
     assert _looked_at(plan) < 4 * OLDEST
 
 
+def test_lines_of_a_workflow_do_not_gather_its_runs(full: Full) -> None:
+    (_, plan) = full.plans(_lines(workflow_id=full.workflow_id, limit=20, scan=500)(full), Role.API)
+    assert _looked_at(plan) <= 500
+
+
 def test_a_start_does_not_look_at_the_live_runs_of_others(full: Full) -> None:
     """It asks whether any run is live, and gets the answer from the first one it finds."""
     store = PostgresStore(full.rig.url, pool_size=1, role=Role.API)
