@@ -15,6 +15,8 @@ down_revision = None
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 TABLES = Path(__file__).with_suffix(".sql")
+#: What is partitioned as of this revision; later tables come with their own.
+PARTITIONED = ("runs", "run_counters", "tasks", "attempts", "events")
 
 #: In the order in which they call each other. A changed function gets a new name (_v2) in a new
 #: revision, and the old one goes a release later, so that old and new workers run side by side.
@@ -42,7 +44,10 @@ def upgrade() -> None:
     """Build everything; partitions for this month and the next two come with it."""
     run = op.get_bind().execution_options(no_parameters=True).exec_driver_sql
     run(TABLES.read_text())
-    for statement in (*default_statements(), *month_statements(datetime.now(UTC))):
+    for statement in (
+        *default_statements(PARTITIONED),
+        *month_statements(datetime.now(UTC), tables=PARTITIONED),
+    ):
         run(statement)
     for name in ORDER:
         run((FUNCTIONS / f"{name}.sql").read_text())

@@ -30,7 +30,7 @@ class LogFilter:
     before: LinePlace | None = None
     limit: int = 100
     #: The most lines that one call looks at: a rare word must not read a whole history.
-    scan: int = 20_000
+    scan: int = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

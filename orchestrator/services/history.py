@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,10 @@ from orchestrator.ports.store import Reads
 #: From the least to the most grave.
 LEVELS = ("debug", "info", "warning", "error", "critical")
 #: Looks at the record that one search for rare lines may take; then the client asks on.
-_ROUNDS = 5
+_ROUNDS = 10
+#: Seconds after which a search begins no further look: lines that are not in memory, or whose runs
+#: have to be looked up, take many times as long as others.
+_ENOUGH_S = 0.02
 #: Runs of which a listener remembers whose they are.
 _KNOWN = 10_000
 
@@ -24,13 +28,16 @@ def from_level(level: str) -> tuple[str, ...]:
     return LEVELS[LEVELS.index(level) :] if level != LEVELS[0] else ()
 
 
-def search(reads: Reads, wanted: LogFilter) -> LogPage:
+def search(
+    reads: Reads, wanted: LogFilter, *, clock: Callable[[], float] = time.monotonic
+) -> LogPage:
     """Return lines, newest first, from as much of the record as one request may look at."""
-    found, place = reads.log_lines(wanted), wanted.before
+    began = clock()
+    found = reads.log_lines(wanted)
     lines, place = found.lines, found.place
     for _ in range(_ROUNDS - 1):
         left = wanted.limit - len(lines)
-        if place is None or left <= 0:
+        if place is None or left <= 0 or clock() - began > _ENOUGH_S:
             break
         found = reads.log_lines(replace(wanted, before=place, limit=left))
         lines, place = lines + found.lines, found.place

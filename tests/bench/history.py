@@ -16,6 +16,10 @@ from tests.bench.shapes import Definition, calling, chain, definition, diamond
 from tests.bench.turns import Sizes, in_turns
 
 DAYS = 42
+#: A tag of six in ten runs.
+COMMON_TAG = "common"
+#: A trigger on `runs` writes their tags.
+_COPIED = {table: key for table, key in PARTITIONED.items() if table != "run_tags"}
 #: Runs copied in one transaction.
 _SLICE = 100_000
 #: A UUIDv7 of a moment: its milliseconds, the version, and random digits.
@@ -33,8 +37,11 @@ def failing() -> Definition:
 def templates(engine: Installation) -> list[tuple[str, int]]:
     """Return runs to copy, each with how many of ten copies are of it."""
     found = []
-    for shape, weight in ((diamond(), 5), (chain(2), 2), (chain(1), 2), (failing(), 1)):
-        run_id = engine.begin(engine.save(shape))
+    tagged = (COMMON_TAG,)
+    for shape, weight, tags in (
+        (diamond(), 5, tagged), (chain(2), 2, ()), (chain(1), 2, ()), (failing(), 1, tagged),
+    ):  # fmt: skip
+        run_id = engine.begin(engine.save(shape), tags=tags)
         engine.ended([run_id], ends=("succeeded", "failed"))
         found.append((run_id, weight))
     return found
@@ -55,7 +62,7 @@ def fill(engine: Installation, count: int) -> float:
         for statement in month_statements(now - timedelta(days=DAYS), 1):
             cursor.execute(statement)
         cursor.execute("CREATE UNLOGGED TABLE bench_copies (id uuid, model uuid, later interval)")
-        columns = {table: _columns(cursor, table) for table in PARTITIONED}
+        columns = {table: _columns(cursor, table) for table in _COPIED}
         for start in range(0, count, _SLICE):
             size = min(_SLICE, count - start)
             cursor.execute("TRUNCATE bench_copies")
@@ -71,7 +78,7 @@ def fill(engine: Installation, count: int) -> float:
                 ),
             )  # fmt: skip
             cursor.execute("ANALYZE bench_copies")
-            for table, key in PARTITIONED.items():
+            for table, key in _COPIED.items():
                 names, values = columns[table]
                 cursor.execute(
                     f"INSERT INTO {table} ({names}) SELECT {values}"
@@ -96,7 +103,7 @@ def _columns(cursor: psycopg2.extensions.cursor, table: str) -> tuple[str, str]:
     known: list[tuple[str, str]] = cursor.fetchall()
     values = {name: f"t.{name}" for name, _ in known}
     values |= {n: f"t.{n} + b.later" for n, kind in known if kind.startswith("timestamp")}
-    values[PARTITIONED[table]] = "b.id"
+    values[_COPIED[table]] = "b.id"
     return ", ".join(values), ", ".join(values.values())
 
 

@@ -129,9 +129,12 @@ class Installation:
             self._saved[name] = str(self.client.call("POST", "/workflows", definition)["id"])
         return self._saved[name]
 
-    def begin(self, workflow_id: str, client: Client | None = None) -> str:
+    def begin(
+        self, workflow_id: str, client: Client | None = None, *, tags: Sequence[str] = ()
+    ) -> str:
         """Start a run over HTTP; return its id."""
-        answer = (client or self.client).call("POST", f"/workflows/{workflow_id}/runs", {})
+        body = {"tags": list(tags)} if tags else {}
+        answer = (client or self.client).call("POST", f"/workflows/{workflow_id}/runs", body)
         return str(answer["id"])
 
     def ended(self, run_ids: Iterable[str], ends: Sequence[str] = ("succeeded",)) -> None:

@@ -127,7 +127,7 @@ class PostgresRig:
     def empty(self) -> None:
         """Delete every row a test can have made."""
         tables = (
-            *_MOMENTS, "run_counters", "workflow_versions", "workflows",
+            *_MOMENTS, "run_counters", "run_tags", "workflow_versions", "workflows",
         )  # fmt: skip
         self.run("; ".join(f"DELETE FROM {table}" for table in tables))
 

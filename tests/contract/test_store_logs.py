@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -74,7 +75,19 @@ def test_a_rare_line_is_found_by_going_on(rig: Rig, scan: int) -> None:
     first = rig.store.reads.log_lines(wanted)
     assert (first.lines, first.place is None) == ((), False)
     assert all_pages(rig, wanted) == ["the needle"]
-    assert messages(search(rig.store.reads, replace(wanted, scan=2))) == ["the needle"]
+    wanted = replace(wanted, scan=2)
+    assert messages(search(rig.store.reads, wanted, clock=lambda: 0.0)) == ["the needle"]
+
+
+def test_a_search_that_takes_long_stops_and_tells_where(rig: Rig) -> None:
+    speak(rig, ("error", "the needle", 50), *[("info", f"hay {i}", 1.0) for i in range(6)])
+    wanted = replace(EVERYTHING, text="needle", scan=2, limit=10)
+    page, requests = search(rig.store.reads, wanted, clock=count().__next__), 1
+    while page.place is not None:
+        assert page.lines == ()
+        wanted = replace(wanted, before=page.place)
+        page, requests = search(rig.store.reads, wanted, clock=count().__next__), requests + 1
+    assert (messages(page), requests) == (["the needle"], 4)
 
 
 def test_every_filter_holds(rig: Rig) -> None:

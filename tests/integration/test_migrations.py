@@ -7,19 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import psycopg2
+import psycopg2.extras
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from orchestrator.adapters.postgres.migrate import head, migrate
+from orchestrator.adapters.postgres.migrate import head, migrate, scripts
 from orchestrator.adapters.postgres.partitions import PARTITIONED
 from orchestrator.adapters.postgres.pool import normal_url
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.postgres.tables_access import metadata
 from orchestrator.models.ids import lowest_uuid7
 from tests.contract.player import Player
-from tests.factories import chain, new_run, store_workflow
+from tests.factories import chain, new_id, new_run, store_workflow
 
 EmptyDatabase = Callable[[], str]
 
@@ -79,6 +81,38 @@ def test_the_metadata_s_checks_are_the_database_s(empty_database: EmptyDatabase)
     assert wanted <= stored
 
 
+def test_tags_of_runs_that_are_there_are_noted(empty_database: EmptyDatabase) -> None:
+    url = empty_database()
+    engine = create_engine(normal_url(url), poolclass=NullPool)
+    with engine.connect() as before:
+        config = scripts()
+        config.attributes["connection"] = before
+        command.upgrade(config, "0007")
+        before.commit()
+    tenant_id, run_ids = new_id(), [new_id(), lowest_uuid7(datetime(2024, 1, 1, tzinfo=UTC))]
+    connection = psycopg2.connect(url)
+    psycopg2.extras.register_uuid(conn_or_curs=connection)
+    with connection, connection.cursor() as cursor:
+        for run_id, tags in (*((run_id, ["b", "a", "a"]) for run_id in run_ids), (new_id(), [])):
+            cursor.execute(
+                "INSERT INTO runs (id, tenant_id, workflow_id, version, state, trigger, tags,"
+                " created_at) VALUES (%s, %s, %s, 1, 'queued', 'api', %s, now())",
+                (run_id, tenant_id, tenant_id, tags),
+            )
+    migrate(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id, tag, run_id FROM run_tags ORDER BY run_id DESC, tag")
+        assert cursor.fetchall() == [(tenant_id, t, r) for r in run_ids for t in ("a", "b")]
+        cursor.execute(
+            "SELECT replace(relname, 'runs_', ''), pg_get_expr(relpartbound, oid) FROM pg_class"
+            " WHERE relispartition AND relkind = 'r' AND relname LIKE 'runs\\_%'"
+            " EXCEPT SELECT replace(relname, 'run_tags_', ''), pg_get_expr(relpartbound, oid)"
+            " FROM pg_class WHERE relispartition AND relkind = 'r'"
+        )
+        assert cursor.fetchall() == []
+    connection.close()
+
+
 def test_applying_twice_changes_nothing(empty_database: EmptyDatabase) -> None:
     url = empty_database()
     migrate(url)
@@ -116,7 +150,7 @@ def test_runs_that_came_before_their_month_move_into_it(empty_database: EmptyDat
     workflow = store_workflow(store, chain(2))
     for run_id in early:
         with store.begin() as work:
-            work.start(new_run(workflow, id=run_id))
+            work.start(new_run(workflow, id=run_id, tags=("early",)))
     player = Player(store, chain(2))
     player.run_id = early[1]
     player.claim("n0")

@@ -142,7 +142,8 @@ def test_new_partitions_are_the_owner_s_and_work(server: Server, owned: list[str
         owned[1],
     )
     assert found == [
-        (f"{t}_2032_01", "keeper") for t in ("attempts", "events", "run_counters", "runs", "tasks")
+        (f"{t}_2032_01", "keeper")
+        for t in ("attempts", "events", "run_counters", "run_tags", "runs", "tasks")
     ]
     run_id = lowest_uuid7(datetime(2032, 1, 15, tzinfo=UTC))
     with engine.begin() as work:

@@ -30,6 +30,8 @@ from tests.integration.statements import hearing
 
 #: Rows of the tenant that asks, and of the one beside it.
 MINE, OTHERS = 2_000, 20_000
+#: Runs at the beginning that carry a tag which no later one does.
+OLDEST = 200
 #: Pages of 8 KB that the policies may add to what a statement looks at.
 FEW_PAGES = 20
 
@@ -43,7 +45,8 @@ INSERT INTO workflows SELECT gen_random_uuid(), %(tenant)s, 'w' || n, '', 'publi
 INSERT INTO runs (id, tenant_id, workflow_id, version, state, trigger, tags, created_at,
                   finished_at)
 SELECT id, %(tenant)s, %(workflow)s, 1, CASE WHEN n %% 4 = 0 THEN 'running' ELSE 'failed' END,
-       'api', CASE WHEN n %% 9 = 0 THEN '{nine}'::text[] ELSE '{}' END, now(),
+       'api', CASE WHEN n %% 9 = 0 THEN '{nine}'::text[] ELSE '{}' END
+              || CASE WHEN n > %(rows)s - %(oldest)s THEN '{old}'::text[] ELSE '{}' END, now(),
        CASE WHEN n %% 4 <> 0 THEN now() END
   FROM ids;
 INSERT INTO run_counters
@@ -75,8 +78,11 @@ class Full:
             with rig.connection.cursor() as cursor:
                 cursor.execute(
                     _FILL,
-                    {"tenant": tenant_id, "rows": rows, "odd": odd, "workflow": workflow.id},
-                )
+                    {
+                        "tenant": tenant_id, "rows": rows, "odd": odd, "workflow": workflow.id,
+                        "oldest": OLDEST,
+                    },
+                )  # fmt: skip
             if tenant_id == self.tenant_id:
                 self.workflow_id = workflow.id
         rig.run("VACUUM ANALYZE")
@@ -151,6 +157,7 @@ def _one(full: Full) -> Callable[[PostgresStore], object]:
 
 
 _LINES, _TENANT = "events_*_tenant_id_at_run_id_seq_idx", "runs_*_tenant_id_id_idx"
+_TAGS = "run_tags_*_pkey"
 _QUESTIONS: dict[str, tuple[Ask, str]] = {
     "newest lines": (_lines(), _LINES),
     "lines with a text": (_lines(text="line 77", scan=1000), _LINES),
@@ -159,8 +166,13 @@ _QUESTIONS: dict[str, tuple[Ask, str]] = {
         _LINES,
     ),
     "runs": (_runs(), _TENANT),
-    "runs with a tag": (_runs(tags=("nine",)), _TENANT),
-    "runs with a tag nobody has": (_runs(tags=("none",)), _TENANT),
+    "runs with a tag": (_runs(tags=("nine",)), _TAGS),
+    "runs with a tag nobody has": (_runs(tags=("none",)), _TAGS),
+    "runs with a tag in a state": (_runs(tags=("nine",), states=(RunState.FAILED,)), _TAGS),
+    "runs with a tag of a workflow": (
+        lambda full: _runs(tags=("nine",), workflow_id=full.workflow_id)(full),
+        _TAGS,
+    ),
     "runs in a state": (_runs(states=(RunState.RUNNING,)), _TENANT),
     "runs of a workflow": (
         lambda full: _runs(workflow_id=full.workflow_id)(full),
@@ -191,6 +203,45 @@ def test_the_policies_leave_the_indexes_in_use(full: Full, question: str) -> Non
             assert node["Node Type"] != "Seq Scan" or looked_at < 10, node
     pages = [sum(plan["Shared Hit Blocks"] for plan in plans) for plans in (behind, before)]
     assert pages[0] <= pages[1] + FEW_PAGES, pages
+
+
+def _looked_at(plan: dict[str, Any]) -> float:
+    """Rows of runs, and of their tags, that a plan took in hand."""
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in _nodes(plan)
+        if str(node.get("Relation Name")).startswith("run")
+    )
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize(
+    ("tags", "count"),
+    [
+        (("none",), 0), (("nine",), 50), (("old",), 50), (("old", "nine"), 22),
+        (("none", "nine", "old"), 0), (("old", "old"), 50),
+        # More than are joined.
+        (("none", "nine", "old", "nor", "this"), 0),
+    ],
+)  # fmt: skip
+def test_runs_without_the_tags_are_not_looked_at(
+    full: Full, tags: tuple[str, ...], count: int, early: bool
+) -> None:
+    """However many there are, and however far back the others lie."""
+    (last,) = full.rig.run(
+        "SELECT id FROM runs WHERE tenant_id = %s ORDER BY id OFFSET %s LIMIT 1",
+        full.tenant_id, OLDEST,
+    )[0]  # fmt: skip
+    wanted = {"tags": tags, **({"before": last} if early else {})}
+    found: list[int] = []
+    (plan, *_) = full.plans(lambda store: found.append(len(_runs(**wanted)(full)(store))), Role.API)
+    assert found == [min(count, 22) if "nine" in tags and early else count]
+    assert _looked_at(plan) < 4 * OLDEST
+
+
+def test_lines_of_a_workflow_do_not_gather_its_runs(full: Full) -> None:
+    (_, plan) = full.plans(_lines(workflow_id=full.workflow_id, limit=20, scan=500)(full), Role.API)
+    assert _looked_at(plan) <= 500
 
 
 def test_a_start_does_not_look_at_the_live_runs_of_others(full: Full) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ PARTITIONED = {
     "tasks": "run_id",
     "attempts": "run_id",
     "events": "run_id",
+    "run_tags": "run_id",
 }
 #: Storage knobs a partition needs because its rows change several times before they rest.
 _STORAGE = {
@@ -35,9 +36,9 @@ _STORAGE = {
 }
 
 
-def default_statements() -> Iterator[str]:
+def default_statements(tables: Iterable[str] = PARTITIONED) -> Iterator[str]:
     """Yield the DDL of the default partitions: a missed month must never lose a run."""
-    for table in PARTITIONED:
+    for table in tables:
         yield f"CREATE TABLE IF NOT EXISTS {table}_default PARTITION OF {table} DEFAULT" + _with(
             table
         )
@@ -58,13 +59,13 @@ class _Month:
         return f"FOR VALUES FROM ('{self.low}') TO ('{self.high}')"
 
 
-def _months(now: datetime, ahead: int) -> Iterator[_Month]:
+def _months(now: datetime, ahead: int, tables: Iterable[str] = PARTITIONED) -> Iterator[_Month]:
     year, month = now.astimezone(UTC).year, now.astimezone(UTC).month
     for _ in range(ahead + 1):
         low = datetime(year, month, 1, tzinfo=UTC)
         year, month = (year + 1, 1) if month == 12 else (year, month + 1)
         high = datetime(year, month, 1, tzinfo=UTC)
-        for table in PARTITIONED:
+        for table in tables:
             yield _Month(
                 table=table,
                 name=f"{table}_{low:%Y_%m}",
@@ -73,9 +74,11 @@ def _months(now: datetime, ahead: int) -> Iterator[_Month]:
             )
 
 
-def month_statements(now: datetime, months_ahead: int = 2) -> Iterator[str]:
+def month_statements(
+    now: datetime, months_ahead: int = 2, *, tables: Iterable[str] = PARTITIONED
+) -> Iterator[str]:
     """Yield the DDL of this month's partitions and of the following ones; each is repeatable."""
-    for one in _months(now, months_ahead):
+    for one in _months(now, months_ahead, tables):
         yield _making(one)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from orchestrator.adapters.postgres.tables import (
     attempts,
     events,
     run_counters,
+    run_tags,
     runs,
     tasks,
     workflow_versions,
@@ -51,23 +52,11 @@ class PostgresReads:
 
     def runs(self, wanted: RunFilter) -> list[Run]:
         """See the port."""
-        query = select(*_RUN_COLUMNS).where(runs.c.tenant_id == wanted.tenant_id)
-        if wanted.workflow_id:
-            query = query.where(runs.c.workflow_id == wanted.workflow_id)
-        if wanted.among is not None:
-            query = query.where(runs.c.workflow_id.in_(wanted.among))
-        if wanted.states:
-            query = query.where(runs.c.state.in_([str(s) for s in wanted.states]))
-        if wanted.trigger:
-            query = query.where(runs.c.trigger == str(wanted.trigger))
-        if wanted.since:
-            query = query.where(runs.c.id >= lowest_uuid7(wanted.since))
-        if wanted.until:
-            query = query.where(runs.c.id < lowest_uuid7(wanted.until))
+        query = select(*_RUN_COLUMNS).where(*_asked_for(wanted))
         if wanted.tags:
-            query = query.where(runs.c.tags.op("@>")(cast(list(wanted.tags), ARRAY(Text))))
-        if wanted.before:
-            query = query.where(runs.c.id < wanted.before)
+            query = select(*_RUN_COLUMNS).where(
+                runs.c.tenant_id == wanted.tenant_id, runs.c.id.in_(_with_tags(wanted))
+            )
         return self._runs(self._all(query.order_by(runs.c.id.desc()).limit(wanted.limit)))
 
     def _runs(self, rows: Sequence[Mapping[str, Any]]) -> list[Run]:
@@ -225,6 +214,56 @@ class PostgresReads:
             )
 
 
+def _asked_for(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
+    """What a filter asks of runs, their tags left out."""
+    yield runs.c.tenant_id == wanted.tenant_id
+    if wanted.workflow_id:
+        yield runs.c.workflow_id == wanted.workflow_id
+    if wanted.among is not None:
+        yield runs.c.workflow_id.in_(wanted.among)
+    if wanted.states:
+        yield runs.c.state.in_([str(s) for s in wanted.states])
+    if wanted.trigger:
+        yield runs.c.trigger == str(wanted.trigger)
+    yield from _within(runs.c.id, wanted)
+
+
+def _within(run_id: ColumnElement[UUID], wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
+    """Bounds of a run's id; the planner does not carry them from one table to another."""
+    if wanted.since:
+        yield run_id >= lowest_uuid7(wanted.since)
+    if wanted.until:
+        yield run_id < lowest_uuid7(wanted.until)
+    if wanted.before:
+        yield run_id < wanted.before
+
+
+def _with_tags(wanted: RunFilter) -> Select[Any]:
+    """Return the ids of a page of runs that carry all tags.
+
+    Nothing but ids, so that the lists of tags, states and workflows meet within their indexes; all
+    of them are in the order of the page, so that it ends when it is full. Runs themselves come in
+    only where more than tags is asked of them: else the planner may walk along all of them.
+    """
+    tags = list(dict.fromkeys(wanted.tags))
+    lists = [run_tags.alias() for _ in tags[:_JOINED]]
+    ids = lists[0].c.run_id
+    query = select(ids)
+    for one, tag in zip(lists, tags, strict=False):
+        if one is not lists[0]:
+            query = query.join(one, one.c.run_id == ids)
+        query = query.where(one.c.tenant_id == wanted.tenant_id, one.c.tag == tag)
+        query = query.where(*_within(one.c.run_id, wanted))
+    more = [wanted.workflow_id, wanted.states, wanted.trigger, tags[_JOINED:]]
+    if any(more) or wanted.among is not None:
+        query = query.join(runs, runs.c.id == ids).where(*_asked_for(wanted))
+    if len(tags) > _JOINED:
+        query = query.where(runs.c.tags.op("@>")(cast(tags, ARRAY(Text))))
+    return query.order_by(ids.desc()).limit(wanted.limit)
+
+
+#: Tags whose lists are joined; each more doubles the time of planning, so others are looked at.
+_JOINED = 4
 _TASK_COLUMNS = tuple(
     tasks.c[name]
     for name in (

@@ -138,6 +138,16 @@ runs = Table(
     postgresql_partition_by="RANGE (id)",
 )
 
+# Each run under each of its tags; a trigger on `runs` writes it.
+run_tags = Table(
+    "run_tags",
+    metadata,
+    identifier("tenant_id", key=True),
+    Column("tag", Text, primary_key=True),
+    identifier("run_id", key=True),
+    postgresql_partition_by="RANGE (run_id)",
+)
+
 run_counters = Table(
     "run_counters",
     metadata,
