@@ -121,9 +121,8 @@ class _Sender:
         if known is None or age_s >= _STALE_S:
             return self._measure(queue)
         if age_s >= _FRESH_S:
-            # With whatever is sent next, which is soon: who asks is about to move something, and
-            # another thread would only be in its way.
             self._asked.add(queue)
+            self._some.set()
         return known[1]
 
     def _measure(self, queue: str) -> int | None:

@@ -30,9 +30,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _BATCH = 500
-#: Seconds between two looks at the bell. Whoever rings it has just begun a run: answered at once,
-#: it would wake a process that takes the processor from the run's first task.
-_EAR_S = 0.2
+#: Seconds from a bell to the look at what is due: less than a round's distance from the next.
+_LET_BEGIN_S = 0.2
 _TIDY_EVERY = timedelta(hours=1)
 _TIDY_AGAIN = timedelta(minutes=5)
 _KEYS_OLDER_S = 24 * 3600.0
@@ -111,21 +110,22 @@ class Upkeep:
                 slept_s = (self._clock.now() - since).total_seconds()
                 longest = min(max(due_s, self._settings.every_s - slept_s), self._settings.rest_s)
             if self._heard(stop, longest, alive):
+                # What has just begun is none of upkeep's business yet, and needs the processor.
+                stop.wait(min(_LET_BEGIN_S, self._settings.every_s))
                 continue
             if due_s is not None or self._untidy():
                 return
 
     def _heard(self, stop: StopSignal, longest_s: float, alive: Callable[[], None]) -> bool:
-        """Sleep until the bell was rung (True), the time is over or a stop is asked for."""
+        """Sleep until the bell rings (True), the time is over or a stop is asked for."""
         slept_s = 0.0
-        while slept_s < longest_s:
-            slice_s = min(_EAR_S, self._settings.every_s, longest_s - slept_s)
-            if stop.wait(slice_s):
-                return False
+        # In slices, so that whoever asks is told that this goes on.
+        while slept_s < longest_s and not stop.is_set():
+            slice_s = min(1.0, longest_s - slept_s)
+            if self._store.listen(slice_s, stop.fileno()):
+                return True
             slept_s += slice_s
             alive()
-            if self._store.listen(0):
-                return True
         return False
 
     def _untidy(self) -> bool:

@@ -117,7 +117,7 @@ class WorkflowEngine:
 
     def begin(self, moved: Moved) -> None:
         """Tell the world of a run that has just been stored; some of it may be settled already."""
-        self._dispatcher.show(moved, self.plan)
+        self._notify(moved)
         if moved.settled:
             # Its last part may fire the body: all of them come after the size.
             if self._dispatcher.open(moved.run_id, moved.size or 0):
@@ -129,7 +129,6 @@ class WorkflowEngine:
             opened = self._dispatcher.open(moved.run_id, moved.size or 0, messages)
             if opened and plan is None:
                 self._release(moved)
-        self._observe(moved)
         self._follow(moved)
 
     def plan(self, workflow_id: UUID, version: int) -> Plan:
@@ -216,14 +215,12 @@ class WorkflowEngine:
         return moved
 
     def announce(self, moved: Moved) -> None:
-        """Tell everybody what was committed: the workers first, since they wait; then watchers and
-        the chord."""
-        self._dispatcher.show(moved, self.plan)
-        if moved.queued:
-            self._release(moved)
-        self._observe(moved)
+        """Tell everybody what was committed: watchers, the chord, the workers."""
+        self._notify(moved)
         if moved.settled:
             self._report(moved)
+        if moved.queued:
+            self._release(moved)
         self._follow(moved)
 
     def _report(self, moved: Moved) -> None:
@@ -245,13 +242,9 @@ class WorkflowEngine:
             self.announce(more)
 
     def _notify(self, moved: Moved) -> None:
-        # First: messages carry the names by which Flower is shown their tasks.
-        self._dispatcher.show(moved, self.plan)
-        self._observe(moved)
-
-    def _observe(self, moved: Moved) -> None:
         for observer in self._observers:
             observer.notify(moved.events)
+        self._dispatcher.show(moved, self.plan)
 
     def finish_run(self, run_id: UUID) -> Moved | None:
         """The chord's body: end the run if all its tasks have ended; most runs have by then."""

@@ -37,7 +37,7 @@ def test_upkeep_tells_of_rounds_that_came_to_their_end(
 ) -> None:
     rig, stop, told = Rig(), StopSignal(), list[int]()
 
-    def listen(_timeout_s: float) -> bool:
+    def listen(_timeout_s: float, _stop: int) -> bool:
         stop.set()
         return False
 
