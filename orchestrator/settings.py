@@ -51,7 +51,7 @@ class Broker:
         1000, "most announcements per queue in Redis; the rest waits in Postgres", low=1
     )
     linger_s: float = knob(
-        0.003, "seconds for which bells and chord parts are gathered; 0: sent at once", low=0
+        0.01, "seconds for which bells and chord parts are gathered; 0: sent at once", low=0
     )
     finish_always: bool = knob(
         False, "a chord sends its body also when the run has ended with its last settle"
