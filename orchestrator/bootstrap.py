@@ -259,7 +259,8 @@ def build(
         connect_timeout_s=database.connect_timeout_s,
         role=role,
         small_moves=database.small_moves,
-        keep=keep,
+        kept_plans=database.kept_plans,
+        keep=keep and database.kept_connection,
     )
     channel = replace.get("channel") or RedisChannel(
         settings.redis.url,
@@ -270,6 +271,7 @@ def build(
     dispatcher = replace.get("dispatcher") or CeleryDispatcher(
         replace.get("celery") or make_celery(settings),
         finish_always=settings.broker.finish_always,
+        pipelined=settings.broker.pipelined,
     )
     aside = None
     if settings.broker.linger_s and not replace.keys() & {"channel", "dispatcher"}:

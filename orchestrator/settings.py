@@ -35,6 +35,8 @@ class Database:
     small_moves: bool = knob(
         True, "settle few tasks row by row, and start a known workflow in one round trip"
     )
+    kept_plans: bool = knob(True, "plan a move's statements once a connection; off: each time")
+    kept_connection: bool = knob(True, "a pool child keeps its connection between two statements")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Broker:
     linger_s: float = knob(
         0.01, "seconds for which bells and chord parts are gathered; 0: sent at once", low=0
     )
+    pipelined: bool = knob(True, "messages of one move go to Redis in one round trip")
     finish_always: bool = knob(
         False, "a chord sends its body also when the run has ended with its last settle"
     )
@@ -211,6 +214,7 @@ class Start:
     allow_open_servers: bool = knob(
         False, "start although Postgres or Redis has a public address and no password"
     )
+    copies: bool = knob(True, "on Linux the processes of `zq up` begin as copies of it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -50,10 +51,12 @@ class CeleryDispatcher:
         app: Celery,
         *,
         finish_always: bool = False,
+        pipelined: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._finish_always = finish_always
+        self._pipelined = pipelined
         self._clock = clock
         self._away_until = 0.0
         self._depths: dict[str, tuple[float, int | None]] = {}
@@ -78,12 +81,11 @@ class CeleryDispatcher:
         if self._one_server and messages:
             with self._app.producer_or_acquire() as producer:
                 pushes += self._messages.pushes(producer.channel, messages, again=False)
-        with backend.client.pipeline(transaction=False) as pipe:
+        with self._together(backend.client) as pipe:
             pipe.delete(backend.get_key_for_group(group, ".c"))
             pipe.set(backend.get_key_for_group(group, ".s"), size, ex=backend.chord_expires or None)
             for key, payload in pushes:
                 pipe.lpush(f"{self._prefix}{key}", payload)
-            pipe.execute()
         if messages and not self._one_server:
             self._publish(messages, again=False)
 
@@ -132,10 +134,19 @@ class CeleryDispatcher:
             if len(pushes) == 1:
                 client.lpush(f"{prefix}{pushes[0][0]}", pushes[0][1])
                 return
-            with client.pipeline(transaction=False) as pipe:
+            with self._together(client) as pipe:
                 for key, payload in pushes:
                     pipe.lpush(f"{prefix}{key}", payload)
-                pipe.execute()
+
+    @contextmanager
+    def _together(self, client: Any) -> Iterator[Any]:
+        """Lend what sends commands in one round trip at the end, or else each by itself."""
+        if not self._pipelined:
+            yield client
+            return
+        with client.pipeline(transaction=False) as pipe:
+            yield pipe
+            pipe.execute()
 
     def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
         """See the port. A part reported twice counts once."""

@@ -121,7 +121,7 @@ class Launch:
             migrate(settings.database.url)
             if self.stop.is_set():
                 return
-            if forks.POSSIBLE:
+            if _copies(settings):
                 forks.preload(_SHARED)
             web, workers, scheduler = self._children(settings)
             groups = (web, workers, scheduler)
@@ -146,7 +146,7 @@ class Launch:
         def child(name: str, patience_s: float, *words: str, copied: bool = True) -> Child:
             return Child(
                 name=name, words=words, env=env, log=folder / f"{name}.log", report=self._report,
-                patience_s=patience_s, copied=copied and forks.POSSIBLE,
+                patience_s=patience_s, copied=copied and _copies(settings),
             )  # fmt: skip
 
         # Several web processes count together, which must be known before metrics are imported.
@@ -230,6 +230,10 @@ class Gate:
             return False
         finally:
             line.close()
+
+
+def _copies(settings: Settings) -> bool:
+    return forks.POSSIBLE and settings.start.copies
 
 
 def environment(settings: Settings, key: str) -> dict[str, str]:

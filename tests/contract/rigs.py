@@ -112,7 +112,10 @@ class PostgresRig:
 
     def __init__(self, url: str, *, pool_size: int = 10, small_moves: bool = True) -> None:
         self.url = url
-        self.store = PostgresStore(url, pool_size=pool_size, small_moves=small_moves)
+        # Without one, without the other: the plain form of everything.
+        self.store = PostgresStore(
+            url, pool_size=pool_size, small_moves=small_moves, kept_plans=small_moves
+        )
         self.connection = psycopg2.connect(url)
         self.connection.autocommit = True
         psycopg2.extras.register_uuid(conn_or_curs=self.connection)

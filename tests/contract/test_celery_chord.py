@@ -31,11 +31,13 @@ from tests.factories import new_id
 class Rig:
     """A dispatcher, and a look at what it left in Redis."""
 
-    def __init__(self, url: str, *, finish_always: bool = False) -> None:
+    def __init__(self, url: str, *, finish_always: bool = False, pipelined: bool = True) -> None:
         self.prefix = f"chord{os.getpid()}:"
         settings = Settings(redis=Redis(url=url, prefix=self.prefix))
         self.app = make_celery(settings)
-        self.dispatcher = CeleryDispatcher(self.app, finish_always=finish_always)
+        self.dispatcher = CeleryDispatcher(
+            self.app, finish_always=finish_always, pipelined=pipelined
+        )
         self.redis = redis.Redis.from_url(url)
 
     def bodies(self) -> int:
@@ -170,6 +172,29 @@ def test_the_body_is_told_the_run_and_no_results(rig: Rig) -> None:
     (message,) = rig.redis.lrange(f"{rig.prefix}{FINISH_QUEUE}", 0, -1)  # type: ignore[misc]
     assert FINISH_RUN.encode() in message
     assert len(message) < 2048
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+def test_the_first_messages_of_a_run_and_later_ones_arrive_in_order(
+    redis_url: str, pipelined: bool
+) -> None:
+    rig = Rig(redis_url, pipelined=pipelined)
+    run_id = new_id()
+    some = [
+        [Release(run_id=run_id, task_no=no, attempt=1, queue="default", priority=5)]
+        for no in range(4)
+    ]
+    assert rig.dispatcher.open(run_id, 4, some[:2])
+    assert rig.dispatcher.release(some[2:])
+    waiting = rig.redis.lrange(f"{rig.prefix}default", 0, -1)
+    ids = [f"{run_id}:{no}:1".encode() for no in range(4)]
+    assert [next(i for i in ids if i in m) for m in reversed(waiting)] == ids  # type: ignore[union-attr,arg-type]
+    for no in range(4):
+        assert rig.bodies() == 0
+        rig.dispatcher.settled(run_id, [no])
+    assert rig.bodies() == 1
+    rig.app.close()
+    rig.redis.close()
 
 
 def test_nothing_raises_and_nothing_hangs_while_redis_is_away() -> None:

@@ -1,11 +1,15 @@
-"""Whatever is started here shares few heaps, unless somebody wants it otherwise."""
+"""Whatever is started here shares few heaps and much memory, unless somebody wants it otherwise."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from orchestrator.cli.launch import environment
-from orchestrator.settings import Settings
+from orchestrator import forks
+from orchestrator.cli.launch import Launch, environment
+from orchestrator.settings import Settings, Start, Web
 
 NAME = "MALLOC_ARENA_MAX"
 
@@ -18,3 +22,22 @@ def test_children_are_told_to_share_two_heaps(monkeypatch: pytest.MonkeyPatch) -
 def test_what_somebody_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, "8")
     assert environment(Settings(), "key")[NAME] == "8"
+
+
+@pytest.mark.skipif(not forks.POSSIBLE, reason="copies are made on Linux only")
+@pytest.mark.parametrize(
+    ("changed", "copied"),
+    [
+        ({}, {"web": True, "worker-1": True, "scheduler": True}),
+        ({"start": Start(copies=False)}, {"web": False, "worker-1": False, "scheduler": False}),
+        # They count together, which must be known before metrics are imported.
+        ({"web": Web(processes=2)}, {"web": False, "worker-1": True, "scheduler": True}),
+    ],
+)
+def test_what_begins_as_a_copy(
+    tmp_path: Path, changed: dict[str, object], copied: dict[str, bool]
+) -> None:
+    settings = replace(Settings(home=tmp_path), **changed)  # type: ignore[arg-type]
+    launch = Launch(settings, workers=1, report=lambda _name, _line: None)
+    groups = launch._children(settings)
+    assert {child.name: child.copied for group in groups for child in group} == copied

@@ -56,6 +56,7 @@ class Pool:
         connect_timeout_s: int = 5,
         role: Role | str = Role.ENGINE,
         small_moves: bool = True,
+        kept_plans: bool = True,
         keep: bool = False,
         before_commit: Callable[[Connection, Acting | None], None] | None = None,
     ) -> None:
@@ -64,6 +65,7 @@ class Pool:
         self._before_commit = before_commit
         self._size = size
         self._small_moves = small_moves
+        self._kept_plans = kept_plans
         self._keep = keep
         #: The connection that the main thread keeps between its statements, and its process.
         self._kept: tuple[Any, int] | None = None
@@ -111,9 +113,9 @@ class Pool:
                 # Given at the start, it is also what RESET ROLE and RESET ALL go back to.
                 "options": f"-c role={self.role} "
                 f"-c statement_timeout={self._statement_timeout_ms} "
-                "-c lock_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off "
+                "-c lock_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off"
                 # Planning the statements of a move anew costs twice as much as running them.
-                "-c plan_cache_mode=force_generic_plan"
+                f" -c plan_cache_mode=force_{'generic' if self._kept_plans else 'custom'}_plan"
                 # Read by zq_settle_v1; off only to compare.
                 + ("" if self._small_moves else " -c zq.small_moves=off"),
             },

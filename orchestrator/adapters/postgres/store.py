@@ -40,6 +40,7 @@ class PostgresStore:
         connect_timeout_s: int = 5,
         role: Role | str = Role.ENGINE,
         small_moves: bool = True,
+        kept_plans: bool = True,
         keep: bool = False,
     ) -> None:
         self._url = normal_url(url)
@@ -51,6 +52,7 @@ class PostgresStore:
             connect_timeout_s=connect_timeout_s,
             role=role,
             small_moves=small_moves,
+            kept_plans=kept_plans,
             keep=keep,
             before_commit=record,
         )
