@@ -25,10 +25,12 @@ log = logging.getLogger(__name__)
 
 #: Most connections to Postgres of a pool of threads: moves are short, and wait for each other.
 _CONNECTIONS = 16
+#: Seconds that a pool child may take to load what it needs.
+_READY_S = 60.0
 
 
 class Child:
-    """What one pool child builds when its first message comes, after the fork."""
+    """What one pool child builds after its fork: at once, or else when a message comes."""
 
     def __init__(self, settings: Settings, app: Celery) -> None:
         self._settings = settings
@@ -59,6 +61,14 @@ class Child:
         self._runtime = Runtime(self._core, identity())
         self._pid = os.getpid()
 
+    def begin(self, **_: object) -> None:
+        """Build it before the first message comes, which would wait for it."""
+        try:
+            self._ready()
+        except Exception:
+            # The first message will say what is wrong, where it can be seen.
+            log.exception("a pool child could not get ready; it tries again with its first message")
+
     def end(self, **_: object) -> None:
         """Send what is gathered, where this child has done anything."""
         if self._pid == os.getpid():
@@ -80,6 +90,9 @@ class Child:
 def register(app: Celery, settings: Settings) -> None:
     """Define the messages on an application."""
     child = Child(settings, app)
+    # Celery kills a child that takes longer to get ready; modules of users may take their time.
+    app.conf.worker_proc_alive_timeout = _READY_S
+    signals.worker_process_init.connect(child.begin, weak=False)
     signals.worker_process_shutdown.connect(child.end, weak=False)
     # A pool of threads works in the worker's own process.
     signals.worker_shutdown.connect(child.end, weak=False)

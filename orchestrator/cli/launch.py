@@ -34,8 +34,8 @@ from orchestrator.lean import few_arenas
 from orchestrator.settings import Settings
 from orchestrator.stop_signal import StopSignal
 
-#: Seconds between two looks at the children.
-LOOK_S = 0.1
+#: Seconds between two looks at the children: while they come up, and afterwards.
+LOOK_S, TEND_S = 0.1, 0.5
 #: Seconds until everything must be ready.
 READY_S = 90.0
 WEB_STOP_S, WORKER_STOP_S, SCHEDULER_STOP_S = 10.0, 25.0, 8.0
@@ -130,12 +130,12 @@ class Launch:
                 gate = Gate(settings, self.url)
                 for child in everyone:
                     child.start()
-                self._tend(everyone, services, until=gate.open)
+                self._tend(everyone, services, every_s=LOOK_S, until=gate.open)
                 gate.close()
                 if not self.stop.is_set():
                     announce(settings.home, self.url, self._data_port)
                     ready()
-                self._tend(everyone, services, until=self.stop.is_set)
+                self._tend(everyone, services, every_s=TEND_S, until=self.stop.is_set)
             finally:
                 stop_all(groups, lambda: self._signals > 1)
 
@@ -165,10 +165,11 @@ class Launch:
         children: list[Child],
         services: EmbeddedServices | None,
         *,
+        every_s: float,
         until: Callable[[], bool],
     ) -> None:
         """Keep the children alive until `until` or `stop`; a dead server ends everything."""
-        while not self.stop.wait(LOOK_S):
+        while not self.stop.wait(every_s):
             for child in children:
                 child.tend()
             gone = services.failed() if services else None
