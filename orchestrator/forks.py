@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import gc
 import importlib
 import os
 import runpy
@@ -24,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from orchestrator.lean import share_few_arenas, without_httpx_command
+from orchestrator.lean import leave_to_copies, share_few_arenas, without_httpx_command
 
 POSSIBLE = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
@@ -90,6 +89,10 @@ class Copy:
             os.kill(self.pid, signal.SIGTERM)
 
 
+#: What runs beside this process, however it began.
+Started = subprocess.Popen[bytes] | Copy
+
+
 def copy(
     words: Sequence[str],
     env: Mapping[str, str],
@@ -103,9 +106,7 @@ def copy(
     main thread: the copy ends with that one. What other threads hold at this moment stays locked in
     the copy, so let there be none that matters.
     """
-    # A collection in the copy would close what this process still uses, and copy all it looks at.
-    gc.collect()
-    gc.freeze()
+    leave_to_copies()
     parent = os.getpid()
     # A signal that came before the copy has its own handlers would be lost in ours.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

@@ -1,8 +1,9 @@
-"""What keeps processes small: few heaps, and no imports that nobody here uses."""
+"""What keeps processes small: few heaps, shared memory, and no imports that nobody here uses."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import MutableMapping
@@ -27,6 +28,15 @@ def share_few_arenas() -> None:
         tune = getattr(ctypes.CDLL(None), "mallopt", None)
         if tune is not None:
             tune(_M_ARENA_MAX, _FEW)
+
+
+def leave_to_copies() -> None:
+    """Leave what this process has to those that begin as copies of it.
+
+    A collection in a copy would copy all it looks at, and close what the parent still uses.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def without_httpx_command() -> None:

@@ -7,7 +7,6 @@ one that only starts the others stays small.
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import socket
@@ -26,6 +25,7 @@ from gunicorn import util
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from orchestrator import log_lines
+from orchestrator.lean import leave_to_copies
 from orchestrator.settings import Settings
 
 #: A request must have arrived whole within this time, seconds.
@@ -199,9 +199,8 @@ def announce(server: Any) -> None:
 
 
 def share(_server: Any, _worker: Any) -> None:
-    """Leave what is imported to both processes: a collection would copy it by looking at it."""
-    gc.collect()
-    gc.freeze()
+    """Leave what is imported to both processes."""
+    leave_to_copies()
 
 
 def bury(server: Any, worker: Any) -> None:

@@ -8,7 +8,6 @@ plain `celery worker`.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import resource
@@ -21,6 +20,7 @@ from celery import Celery, bootsteps, signals
 from celery.worker.control import Panel
 
 from orchestrator.forks import die_with_parent
+from orchestrator.lean import leave_to_copies
 from orchestrator.ports.dispatch import FINISH_QUEUE
 from workers.identity import ALIVE, CARD, CLOSING, PULSE_FD, identity
 
@@ -123,13 +123,12 @@ def register(app: Celery) -> None:
 
 @signals.worker_init.connect
 def _share(**_: Any) -> None:
-    """Import once what each of the pool's children needs, and leave it to them: a collection would
-    copy what it looks at. A deployment's own modules are not among it: they may start threads."""
+    """Import once what each of the pool's children needs, and leave it to them. A deployment's own
+    modules are not among it: they may start threads."""
     import workers.functions
     import workers.runtime  # noqa: F401
 
-    gc.collect()
-    gc.freeze()
+    leave_to_copies()
 
 
 @signals.worker_process_init.connect

@@ -27,6 +27,7 @@ from workers.watch import Watch
 log = logging.getLogger("zq.worker")
 
 _POOLS = ("prefork", "threads")
+_WORKER = "workers.main"
 _LONGEST_PAUSE_S = 30.0
 #: A worker that lived this long was healthy: the next pause is short again.
 _HEALTHY_S = 60.0
@@ -41,7 +42,7 @@ class Supervisor:
         self._settings = configured
         self._core = FleetCore(configured)
         self._stop = StopSignal()
-        self._process: subprocess.Popen[bytes] | forks.Copy | None = None
+        self._process: forks.Started | None = None
         self._watch: Watch | None = None
 
     def run(self) -> None:
@@ -81,9 +82,7 @@ class Supervisor:
         finally:
             os.close(reading)
 
-    def _watch_over(
-        self, me: Identity, process: subprocess.Popen[bytes] | forks.Copy, reading: int
-    ) -> None:
+    def _watch_over(self, me: Identity, process: forks.Started, reading: int) -> None:
         if self._stop.is_set():
             # The signal came before there was a process to pass it on to.
             process.terminate()
@@ -107,7 +106,7 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _end(self, process: subprocess.Popen[bytes] | forks.Copy) -> None:
+    def _end(self, process: forks.Started) -> None:
         try:
             process.wait(timeout=self._settings.worker.stop_s if self._stop.is_set() else 2.0)
         except subprocess.TimeoutExpired:
@@ -121,13 +120,12 @@ class Supervisor:
         return bool(beaten_at and time.monotonic() - beaten_at < self._settings.worker.lease_s)
 
 
-def _started(env: Mapping[str, str], pulse_fd: int) -> subprocess.Popen[bytes] | forks.Copy:
+def _started(env: Mapping[str, str], pulse_fd: int) -> forks.Started:
     """Start a worker in a session of its own: Ctrl-C reaches us first, and we end it in order."""
-    words = ("-m", "workers.main")
     if forks.is_copy():
-        return forks.copy(words[1:], env, keep=[pulse_fd])
+        return forks.copy([_WORKER], env, keep=[pulse_fd])
     return subprocess.Popen(
-        [sys.executable, *words],
+        [sys.executable, "-m", _WORKER],
         env=env,
         pass_fds=(pulse_fd,),
         start_new_session=True,

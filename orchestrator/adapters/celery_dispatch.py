@@ -159,10 +159,9 @@ class CeleryDispatcher:
         """Leave what Celery leaves of a chord whose body was sent: a mark that turns late parts
         away."""
         backend: Any = self._app.backend
-        with backend.client.pipeline(transaction=False) as pipe:
+        with self._together(backend.client) as pipe:
             pipe.set(backend.get_key_for_group(group, ".c"), "done", ex=_DONE_S)
             pipe.unlink(*(backend.get_key_for_group(group, end) for end in _CHORD))
-            pipe.execute()
 
     def _report(self, group: str, task_nos: Sequence[int]) -> None:
         """Count parts in one round trip; whoever's part was the last one sends the body."""

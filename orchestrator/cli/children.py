@@ -52,7 +52,7 @@ class Child:
     #: Whether it begins as a copy of this process, which has imported what it needs.
     copied: bool = False
     restarts: int = 0
-    _popen: subprocess.Popen[bytes] | forks.Copy | None = None
+    _popen: forks.Started | None = None
     _since: float = 0.0
     _pause_s: float = FIRST_PAUSE_S
     _due: float = 0.0
@@ -176,7 +176,7 @@ def stop_all(groups: Sequence[Sequence[Child]], hurry: Callable[[], bool]) -> No
             child.end(hurry)
 
 
-def _has_died(popen: subprocess.Popen[bytes] | forks.Copy) -> bool:
+def _has_died(popen: forks.Started) -> bool:
     """Whether it has ended, without reaping it: until then its group's number stays its own."""
     if popen.returncode is not None:
         return True

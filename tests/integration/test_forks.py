@@ -17,16 +17,16 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not forks.POSSIBLE, reason="copies are made on Linux only")
 
 
-def play(tmp_path: Path, copy: str, parent: str, timeout_s: float = 20) -> list[str]:
+def play(tmp_path: Path, copy: str, parent: str) -> list[str]:
     """Run `parent` in a process of its own, where a module `role` with the code `copy` is at hand;
     return the lines that both have printed."""
     (tmp_path / "role.py").write_text(textwrap.dedent(copy))
-    head = "import os, signal, subprocess, sys, time\nfrom orchestrator import forks\n"
+    head = "import os, signal, subprocess, sys\nfrom orchestrator import forks\n"
     (tmp_path / "host.py").write_text(head + textwrap.dedent(parent))
     done = subprocess.run(
         [sys.executable, "-m", "host"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "FROM": "the parent"},
-        capture_output=True, text=True, timeout=timeout_s, check=False,
+        capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -78,9 +78,10 @@ def test_what_it_says_last_is_not_lost(tmp_path: Path) -> None:
     lines = play(
         tmp_path,
         """
-        import atexit, sys, threading, time
+        import atexit, sys, threading
         atexit.register(print, "at exit")
-        threading.Thread(target=lambda: (time.sleep(0.05), print("a thread"))).start()
+        main = threading.main_thread()
+        threading.Thread(target=lambda: (main.join(), print("a thread"))).start()
         sys.exit("sorry")
         """,
         """
@@ -123,7 +124,7 @@ def test_files_and_handlers_of_the_parent_stay_with_it(tmp_path: Path) -> None:
 def test_a_signal_at_once_is_not_lost_in_the_parents_handler(tmp_path: Path) -> None:
     lines = play(
         tmp_path,
-        "import time; time.sleep(60)",
+        "import signal; signal.pause()",
         """
         heard = []
         signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
@@ -141,7 +142,7 @@ def test_a_signal_at_once_is_not_lost_in_the_parents_handler(tmp_path: Path) -> 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     lines = play(
         tmp_path,
-        "import time; print('up', flush=True); time.sleep(60)",
+        "import signal; print('up', flush=True); signal.pause()",
         """
         reading, writing = os.pipe()
         middle = os.fork()
@@ -164,7 +165,7 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 def test_waiting_has_an_end(tmp_path: Path) -> None:
     lines = play(
         tmp_path,
-        "import time; time.sleep(60)",
+        "import signal; signal.pause()",
         """
         copy = forks.copy(["role"], {})
         try:
