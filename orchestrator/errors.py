@@ -1,6 +1,7 @@
 """Every error the product raises on purpose, each with a stable code.
 
-The docstring of a class is its default message; `web/errors.py` maps a code to an HTTP status once.
+The docstring of a class is its default message; `web/responses/errors.py` maps a code to an HTTP
+status once.
 """
 
 from __future__ import annotations

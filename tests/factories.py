@@ -11,9 +11,9 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 
+from orchestrator.models.definitions.saved import SavedWorkflow, WorkflowStatus
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
-from orchestrator.models.run import Trigger
-from orchestrator.models.saved import SavedWorkflow, WorkflowStatus
+from orchestrator.models.runs.run import Trigger
 from orchestrator.ports.store import Beat, Moved, NewRun, Store
 from orchestrator.services.access.passwords import Passwords
 

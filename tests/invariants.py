@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from orchestrator.models.event import Event, Kind
-from orchestrator.models.run import ENDS as RUN_ENDS
-from orchestrator.models.run import MOVES as RUN_MOVES
-from orchestrator.models.run import Run, RunState
-from orchestrator.models.task import ENDS as TASK_ENDS
-from orchestrator.models.task import MOVES as TASK_MOVES
-from orchestrator.models.task import Task, TaskState
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.run import ENDS as RUN_ENDS
+from orchestrator.models.runs.run import MOVES as RUN_MOVES
+from orchestrator.models.runs.run import Run, RunState
+from orchestrator.models.runs.task import ENDS as TASK_ENDS
+from orchestrator.models.runs.task import MOVES as TASK_MOVES
+from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.ports.store import Reads
 
 _BAD = {TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED}

@@ -7,24 +7,8 @@ from typing import Literal
 
 from flask import Flask
 
-from orchestrator.bootstrap import Core
-from web import (
-    compression,
-    cors,
-    deprecation,
-    docs_page,
-    errors,
-    guard,
-    headers,
-    limits,
-    log_stream,
-    metrics,
-    openapi,
-    own_context,
-    proxies,
-    sockets,
-    stream,
-)
+from orchestrator.bootstrap.core import Core
+from web.access import cors, guard, limits, own_context, proxies
 from web.api import (
     api_keys,
     audit,
@@ -48,11 +32,15 @@ from web.api import (
     workflows,
 )
 from web.context import Shared, keep
-from web.json_provider import OrjsonProvider
-from web.socket_line import SERVER_OPTIONS
+from web.openapi import document as openapi
+from web.openapi import page
+from web.responses import compression, deprecation, errors, headers, metrics
+from web.responses.json_provider import OrjsonProvider
+from web.sockets import admission, log_stream, run_stream
+from web.sockets.sender import SERVER_OPTIONS
 
 #: Modules that add routes to a blueprint of another one, and are imported for that.
-_ADDING = (log_stream, stream, bulk, exchange, versions)
+_ADDING = (log_stream, run_stream, bulk, exchange, versions)
 #: In the order in which the API's document shows them.
 _PARTS = (
     workflows, runs, explaining, nodes, logs, auth, oauth, users, api_keys, roles, grants, tenants,
@@ -100,7 +88,7 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
             watching=watching,
         ),
     )
-    app.register_blueprint(sockets.routes, url_prefix="/api/v1")
+    app.register_blueprint(admission.routes, url_prefix="/api/v1")
     if only == "sockets":
         app.register_blueprint(health.routes)
         return app
@@ -108,6 +96,6 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
     api.register_blueprint(health.routes)
     for part in _PARTS:
         api.register_blueprint(part.routes, url_prefix="/api/v1")
-    docs_page.install(app, api.spec.to_dict)
+    page.install(app, api.spec.to_dict)
     openapi.describe_others(app, api)
     return app

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from flask import current_app, g, request
 
-from orchestrator.bootstrap import Core
-from orchestrator.models.access import Principal
-from orchestrator.stop_signal import StopSignal
+from orchestrator.bootstrap.core import Core
+from orchestrator.models.access.permissions import Principal
+from orchestrator.process.stop_signal import StopSignal
 
 _KEY = "zq"
 

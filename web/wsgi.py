@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from orchestrator import bootstrap
+from orchestrator.bootstrap import core as bootstrap
 from orchestrator.settings import Settings
 from web.app import Only, create_app
-from web.configured import load_settings
+from web.server.configured import load_settings
 
 
 def make_app(found: Settings | None = None, *, only: Only = "all") -> Flask:

@@ -6,9 +6,11 @@ from typing import Any
 
 from celery import signals
 
-from orchestrator import bootstrap, log_lines, settings, start_check
-from orchestrator.lean import without_httpx_command
+from orchestrator import settings
+from orchestrator.bootstrap import core as bootstrap
 from orchestrator.ports.dispatch import FINISH_QUEUE
+from orchestrator.process import log_lines, start_check
+from orchestrator.process.memory_use import without_httpx_command
 from workers import messages, presence
 
 without_httpx_command()

@@ -12,14 +12,14 @@ from uuid import UUID
 from celery import Celery, signals
 from celery.exceptions import Ignore
 
-from orchestrator import bootstrap
+from orchestrator.bootstrap import core as bootstrap
 from orchestrator.errors import StoreUnavailable
 from orchestrator.ports.dispatch import EXECUTE, FINISH_RUN
 from orchestrator.settings import Settings
 from workers.identity import identity
 
 if TYPE_CHECKING:
-    from workers.runtime import Runtime
+    from workers.child.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class Child:
 
     def _build(self) -> None:
         # Handlers and their libraries are imported where they are used: not in the pool's parent.
+        from workers.child.runtime import Runtime
         from workers.functions import load_functions
-        from workers.runtime import Runtime
 
         load_functions(self._settings.worker.modules)
         threads = threading.current_thread() is not threading.main_thread()

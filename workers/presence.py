@@ -19,9 +19,9 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from celery.worker.control import Panel
 
-from orchestrator.forks import die_with_parent
-from orchestrator.lean import leave_to_copies
 from orchestrator.ports.dispatch import FINISH_QUEUE
+from orchestrator.process.forks import die_with_parent
+from orchestrator.process.memory_use import leave_to_copies
 from workers.identity import ALIVE, CARD, CLOSING, PULSE_FD, identity
 
 _PULSE_EVERY_S = 1.0
@@ -66,7 +66,7 @@ class Pulse(bootsteps.StartStopStep):
     def _start_watch(self) -> None:
         reading, self._fd = os.pipe()
         subprocess.Popen(
-            [sys.executable, "-m", "workers.watch", str(os.getpid()), str(reading)],
+            [sys.executable, "-m", "workers.supervisor.watchdog", str(os.getpid()), str(reading)],
             pass_fds=(reading,),
         )
         os.close(reading)
@@ -125,8 +125,6 @@ def register(app: Celery) -> None:
 def _share(**_: Any) -> None:
     """Import once what each of the pool's children needs, and leave it to them. A deployment's own
     modules are not among it: they may start threads."""
-    import workers.functions
-    import workers.runtime  # noqa: F401
 
     leave_to_copies()
 

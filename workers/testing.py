@@ -26,8 +26,8 @@ from orchestrator.errors import InvalidDefinition
 from orchestrator.models import egress
 from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.ports.live import Observer
-from workers.in_memory import Document, MemoryServer
-from workers.memory_worker import Pin, Watching
+from workers.in_memory.server import Document, MemoryServer
+from workers.in_memory.worker import Pin, Watching
 
 __all__ = ["Result", "run_workflow"]
 
@@ -121,7 +121,7 @@ def _definition(workflow: Workflow | Mapping[str, Any] | str | PathLike[str]) ->
         return workflow.definition()
     if isinstance(workflow, Mapping):
         return dict(workflow)
-    from orchestrator.services.definitions import from_yaml, taken_status
+    from orchestrator.services.definitions.reading import from_yaml, taken_status
 
     return taken_status(from_yaml(Path(workflow).read_text(encoding="utf-8")))[0]
 

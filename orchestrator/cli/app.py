@@ -11,17 +11,17 @@ from typing import Any
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.output import complain
+from orchestrator.cli.terminal.output import complain
 from orchestrator.errors import ZQError
-from orchestrator.lean import without_httpx_command
+from orchestrator.process.memory_use import without_httpx_command
 
 #: Each verb with its module and its line in the help. The module is imported when the verb is used,
 #: so that `zq` answers at once.
 VERBS = {
     "up": ("servers", "Start everything on this machine, until Ctrl-C."),
     "demo": ("demo", "Run a real workflow over real weather data, live."),
-    "apply": ("workflows", "Create or change workflows by name, from files."),
-    "validate": ("workflows", "Check definitions without a server."),
+    "apply": ("apply", "Create or change workflows by name, from files."),
+    "validate": ("apply", "Check definitions without a server."),
     "workflow": ("workflow", "Look at saved workflows and their versions, export, roll back."),
     "run": ("run", "Start a run of a workflow; --dry plays a file through in memory."),
     "runs": ("runs", "Look at runs; cancel, pause, resume or retry them."),
@@ -55,7 +55,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = import_module(f"orchestrator.cli.{VERBS[cmd_name][0]}")
+        module = import_module(f"orchestrator.cli.commands.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 

@@ -104,7 +104,7 @@ class Workflow:
 
         InvalidDefinition for what cannot be written down: ids given twice, unknown `after`.
         """
-        from orchestrator.services.definitions import from_yaml
+        from orchestrator.services.definitions.reading import from_yaml
 
         ids = [each.id for each in self.nodes]
         twice = sorted({id for id in ids if ids.count(id) > 1})
@@ -115,13 +115,13 @@ class Workflow:
 
     def check(self) -> None:
         """Raise InvalidDefinition with every problem of shape and meaning."""
-        from orchestrator.services.definitions import read_definition
+        from orchestrator.services.definitions.reading import read_definition
 
         read_definition(self.definition())
 
     def to_yaml(self) -> str:
         """Return the definition as people write it; `zq apply -f` takes it."""
-        from orchestrator.services.definitions import read_definition, shape_of, to_yaml
+        from orchestrator.services.definitions.reading import read_definition, shape_of, to_yaml
 
         return to_yaml(shape_of(read_definition(self.definition())))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.client.watching import Frame
 
 #: Who runs workflows in memory. Named, not imported: the core may not know the workers' code.
-_IN_MEMORY = "workers.in_memory"
+_IN_MEMORY = "workers.in_memory.server"
 
 
 class Server(Protocol):
@@ -219,7 +219,7 @@ def connect(
         return Connection(cast("Server", make(pins=pins)))
     if pins is not None:
         raise TypeError("only connect(memory=True) takes pins: a server runs the real handlers")
-    from orchestrator.cli.connection import connect as over_http
+    from orchestrator.client.discovery import connect as over_http
 
     client = over_http(server, key=key, patience_s=patience_s)
     client.ping()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from orchestrator.models.run import ENDS
+from orchestrator.models.runs.run import ENDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

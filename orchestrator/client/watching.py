@@ -18,7 +18,7 @@ import simple_websocket
 from wsproto.events import AcceptConnection, RejectConnection, Request
 
 from orchestrator.errors import ZQError
-from orchestrator.models.run import ENDS
+from orchestrator.models.runs.run import ENDS
 
 if TYPE_CHECKING:
     from orchestrator.client.http import Client

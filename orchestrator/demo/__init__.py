@@ -1,6 +1,6 @@
 """The demo: a workflow over real weather records, and the server its data comes from.
 
-The Python functions its nodes call live with the workers, in `workers.demo`.
+The Python functions its nodes call live with the workers, in `workers.demo.functions`.
 """
 
 from __future__ import annotations

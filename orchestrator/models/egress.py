@@ -1,6 +1,6 @@
 """Where requests of nodes may go: rules on addresses and ports, never on the text of a URL alone.
 
-Deliberately opens and resolves nothing; `orchestrator.guarded_http` does, and asks here.
+Deliberately opens and resolves nothing; `orchestrator.adapters.http.client` does, and asks here.
 """
 
 from __future__ import annotations

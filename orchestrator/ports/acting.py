@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from orchestrator.models.access import Principal
+from orchestrator.models.access.permissions import Principal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

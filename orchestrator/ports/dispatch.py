@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from orchestrator.models.plan import Plan
+from orchestrator.models.definitions.plan import Plan
 from orchestrator.ports.store import Moved, Release
 
 #: Celery messages by name: whoever publishes one never imports the code that runs it.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.models.identity_provider import Provider
+from orchestrator.models.access.identity_provider import Provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

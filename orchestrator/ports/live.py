@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from uuid import UUID
 
-from orchestrator.models.event import Event
+from orchestrator.models.runs.event import Event
 
 
 class Observer(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from orchestrator.models.event import Event
+from orchestrator.models.runs.event import Event
 
 #: Where a page of log lines ended: (at, run, seq) of its last line.
 LinePlace = tuple[datetime, UUID, int]

@@ -12,7 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from orchestrator.models.quota import Quota
-from orchestrator.ports.moving import Moved
+from orchestrator.ports.moves import Moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

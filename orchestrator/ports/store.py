@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from orchestrator.models.event import Event
 from orchestrator.models.quota import EVERYBODY, TenantFilter
-from orchestrator.models.run import Run, RunState, Trigger
-from orchestrator.models.task import Claim, Task
+from orchestrator.models.runs.event import Event
+from orchestrator.models.runs.run import Run, RunState, Trigger
+from orchestrator.models.runs.task import Claim, Task
 from orchestrator.ports.audit import Audit
 from orchestrator.ports.log_lines import LogFilter, LogPage
-from orchestrator.ports.moving import Ending, LogLine, Mark, Moved, Owner, Release, Take
+from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, Owner, Release, Take
 from orchestrator.ports.quotas import QuotaChecks, QuotaRecord
 from orchestrator.ports.secrets import SecretRows, VariableRows
 from orchestrator.ports.workflows import Keys, Workflows

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
-from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
+from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
 
 
 class Workflows(Protocol):

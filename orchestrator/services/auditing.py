@@ -11,10 +11,10 @@ from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
-from orchestrator.models.access import Principal
+from orchestrator.models.access.permissions import Principal
 from orchestrator.models.audit import ORIGIN, chained, digest_of
+from orchestrator.models.definitions.saved import SavedWorkflow
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.models.saved import SavedWorkflow
 from orchestrator.ports.acting import acting, note, origin
 from orchestrator.ports.audit import Audit, AuditEntry, AuditFilter, Happening, Head
 from orchestrator.ports.store import NewRun

@@ -18,7 +18,7 @@ from uuid import UUID
 from orchestrator.errors import QuotaExceeded, StoreUnavailable
 from orchestrator.models.quota import EVERYBODY, Quota, QuotaUse, TenantFilter
 from orchestrator.ports.acting import acting
-from orchestrator.ports.moving import Moved, Take
+from orchestrator.ports.moves import Moved, Take
 from orchestrator.ports.quotas import QuotaChecks
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import Store

@@ -13,14 +13,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from orchestrator import bootstrap
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.live import MemoryChannel
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
 from orchestrator.adapters.memory.store import MemoryStore
-from orchestrator.bootstrap import Core
+from orchestrator.bootstrap import core as bootstrap
+from orchestrator.bootstrap.core import Core
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.models.task import Claim, Value
+from orchestrator.models.runs.task import Claim, Value
 from orchestrator.ports.store import LogLine, Owner, RunFilter
 from orchestrator.settings import Auth, Settings, Web
 from tests.factories import SECRET_KEY, quick_passwords

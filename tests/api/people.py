@@ -9,8 +9,8 @@ from uuid import UUID
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from orchestrator.bootstrap import Core
-from orchestrator.models.access import ADMIN
+from orchestrator.bootstrap.core import Core
+from orchestrator.models.access.permissions import ADMIN
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.access import User
 from orchestrator.settings import Limits

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from orchestrator.models.access import GRANTABLE, ROLES, Permission
-from web.guard import PUBLIC
-from web.needs import Need, need_of
+from orchestrator.models.access.permissions import GRANTABLE, ROLES, Permission
+from web.access.guard import PUBLIC
+from web.access.needs import Need, need_of
 
 
 @dataclass(frozen=True, slots=True)

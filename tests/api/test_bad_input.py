@@ -18,8 +18,8 @@ import pytest
 
 from orchestrator.errors import BadRequest
 from tests.api.conftest import MAX_BODY, ONE, Api, build_core, refused
-from web import strict_json
 from web.app import create_app
+from web.schemas import strict_json
 
 JSON = "application/json"
 #: Routes that want an object, with what else they need.

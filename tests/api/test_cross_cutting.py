@@ -17,9 +17,10 @@ from flask_compress.compat import compression
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Settings, Web
 from tests.api.conftest import KEY, ONE, TWO, Api, build_core, refused
-from web import deprecation, openapi
 from web.app import create_app
-from web.schemas import AliveSchema
+from web.openapi import document as openapi
+from web.responses import deprecation
+from web.schemas.runs import AliveSchema
 
 PAGE = "https://ui.example.org"
 

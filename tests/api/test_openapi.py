@@ -9,9 +9,9 @@ import pytest
 from flask import Flask
 
 from tests.api.conftest import TWO, Api, build_core, refused
+from web.access.guard import PUBLIC
+from web.access.needs import need_of
 from web.app import create_app
-from web.guard import PUBLIC
-from web.needs import need_of
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.models import access
-from orchestrator.models.access import Permission
+from orchestrator.models.access import permissions as access
+from orchestrator.models.access.permissions import Permission
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.audit import AuditFilter
 from tests.api.conftest import Api, refused
@@ -128,7 +128,7 @@ def weak(api: Api, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def only(*allowed: Permission) -> None:
         principal = replace(access.ADMIN, roles=(), permissions=frozenset(allowed))
-        monkeypatch.setattr("web.guard._credential", lambda: (principal, False))
+        monkeypatch.setattr("web.access.guard._credential", lambda: (principal, False))
 
     return only
 

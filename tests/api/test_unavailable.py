@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.adapters.postgres.store import PostgresStore
-from orchestrator.adapters.redis_channel import RedisChannel
+from orchestrator.adapters.redis.channel import RedisChannel
 from orchestrator.errors import StoreUnavailable
 from tests.api.conftest import ONE, Api, build_core, refused
 from web.app import create_app

@@ -18,13 +18,22 @@ _EXPRESSIONS, _CREDENTIALS = "tests/attack/test_expressions.py", "tests/attack/t
 _SIGN_IN, _TENANTS = "tests/attack/test_sign_in.py", "tests/attack/test_tenants.py"
 _SOCKETS, _OUT = "tests/attack/test_sockets.py", "tests/attack/test_requests_out.py"
 _EGRESS, _ANSWERS = "tests/attack/test_egress.py", "tests/attack/test_answers.py"
-_SERVER, _WATCHING = "tests/integration/test_web_server.py", "tests/integration/test_sockets.py"
-_FLOODS, _MATRIX = (
-    "tests/integration/test_socket_floods.py",
-    "tests/integration/test_two_tenants.py",
+_SERVER, _WATCHING = (
+    "tests/integration/fleet/test_web_server.py",
+    "tests/integration/fleet/test_sockets.py",
 )
-_TOKENS, _KEYS = "tests/unit/test_access_tokens.py", "tests/unit/test_access_api_keys.py"
-_SESSIONS, _LIVE = "tests/unit/test_access_sessions.py", "tests/integration/test_access_live.py"
+_FLOODS, _MATRIX = (
+    "tests/integration/fleet/test_socket_floods.py",
+    "tests/integration/access/test_two_tenants.py",
+)
+_TOKENS, _KEYS = (
+    "tests/unit/access/test_access_tokens.py",
+    "tests/unit/access/test_access_api_keys.py",
+)
+_SESSIONS, _LIVE = (
+    "tests/unit/access/test_access_sessions.py",
+    "tests/integration/access/test_access_live.py",
+)
 
 Tests = Mapping[str, tuple[str, ...]]
 
@@ -94,23 +103,25 @@ TESTED: Mapping[str, Tests] = MappingProxyType(
         "J7": {
             _SIGN_IN: ("j7_an_answer", "j7_a_bent", "j7_a_code", "j7_nobody", "j7_an_address",
                        "j7_an_account"),
-            "tests/api/test_oauth.py": ("test_j7",),
-            "tests/api/test_oauth_forged.py": ("test_j7",),
-            "tests/integration/test_oauth_live.py": ("stolen_answer",),
+            "tests/api/access/test_oauth.py": ("test_j7",),
+            "tests/api/access/test_oauth_forged.py": ("test_j7",),
+            "tests/integration/access/test_oauth_live.py": ("stolen_answer",),
         },
         "J8": {
             _CREDENTIALS: ("j8_an_account", "j8_an_address"),
-            "tests/unit/test_access_signing_in.py": ("every_way_to_be_wrong", "same_statements"),
-            "tests/api/test_limits.py": ("test_j8",),
+            "tests/unit/access/test_access_signing_in.py": ("every_way_to_be_wrong",
+                                                             "same_statements"),
+            "tests/api/access/test_limits.py": ("test_j8",),
             _LIVE: ("failed_sign_ins",),
         },
         "R1": {
             _TENANTS: ("r1_what", "r1_its_owner", "r1_lists", "r1_one_foreign_id"),
             _MATRIX: ("what_another_tenant_has", "an_id_in_a_body", "a_cursor", "test_sockets"),
         },
-        "R2": {_TENANTS: ("r2_a_role", "r2_nobody"), "tests/api/test_role_matrix.py": ("test_r2",)},
-        "R3": {"tests/integration/test_row_security.py": ("a_connection_remembers_nobody",)},
-        "R4": {"tests/integration/test_secret_canary.py": ("canary",)},
+        "R2": {_TENANTS: ("r2_a_role", "r2_nobody"),
+               "tests/api/access/test_role_matrix.py": ("test_r2",)},
+        "R3": {"tests/integration/access/test_row_security.py": ("a_connection_remembers_nobody",)},
+        "R4": {"tests/integration/secrets/test_secret_canary.py": ("canary",)},
         "W1": {_SOCKETS: ("test_w1",), _WATCHING: ("test_w1",)},
         "W2": {_SOCKETS: ("w2_no", "w2_an_end"), _WATCHING: ("w2_no_other", "w2_second")},
         "W3": {_SOCKETS: ("test_w3",), _WATCHING: ("test_w3",)},
@@ -119,7 +130,7 @@ TESTED: Mapping[str, Tests] = MappingProxyType(
         "L1": {_EDGES: ("test_l1",)},
         "L2": {_EDGES: ("l2",)},
         "L3": {_SIGN_IN: ("test_l3",), _EDGES: ("test_l3",),
-               "tests/api/test_access_csrf.py": ("test_l3",)},
+               "tests/api/access/test_access_csrf.py": ("test_l3",)},
         "L4": {_EDGES: ("test_l4",)},
         "M1": {"tests/attack/test_messages.py": ("test_m1",)},
         "M2": {"tests/attack/test_channel.py": ("test_m2",)},

@@ -195,7 +195,7 @@ def standing(
             "ZQ_WORKER__MODULES": "tests.integration.functions,tests.attack.functions",
             "ATTACK_CANARY": CANARY, **settings,
         }  # fmt: skip
-        live.spawn("web", "-m", "web.serve")
+        live.spawn("web", "-m", "web.server.serve")
         live.scheduler()
         live.worker()
         stack = Stack(live, _started(live, folder))

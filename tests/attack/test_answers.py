@@ -15,9 +15,9 @@ from contextlib import suppress
 import pytest
 
 from orchestrator.models.egress import rules
-from orchestrator.models.task import Failure, Outcome
+from orchestrator.models.runs.task import Failure, Outcome
 from tests.unit.handler_calls import call
-from workers.handlers import http_client
+from workers.handlers.http import client as http_client
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

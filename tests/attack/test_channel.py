@@ -13,11 +13,11 @@ import pytest
 import redis
 import websocket
 
-from orchestrator import bootstrap
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
-from orchestrator.adapters.redis_channel import RedisChannel
-from orchestrator.models.event import Event, Kind
+from orchestrator.adapters.redis.channel import RedisChannel
+from orchestrator.bootstrap import core as bootstrap
+from orchestrator.models.runs.event import Event, Kind
 from orchestrator.settings import Auth, Database, Redis, Settings
 from tests.conftest import Databases
 from tests.factories import SECRET_KEY, new_id

@@ -14,12 +14,12 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
-from orchestrator.models.access import ADMIN
+from orchestrator.models.access.permissions import ADMIN
 from tests.attack.stack import Stack, refused, tells_nothing
 from tests.attack.tenants import MARK, Tenant
 from tests.integration.serving import KEY
+from tests.unit.access.test_access_tokens import parts, signed
 from tests.unit.access_rig import Rig
-from tests.unit.test_access_tokens import parts, signed
 from tests.waiting import wait_for
 
 PASSWORD = "correct horse battery"

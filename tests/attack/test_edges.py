@@ -1,5 +1,5 @@
 """Rows Q, P, L and D12: texts that would be something else where they end up, and what all answers
-carry. Rows of origins (L3) that need a signed-in browser are in `tests/api/test_access_csrf.py`."""
+carry. Rows of origins (L3) with a signed-in browser: `tests/api/access/test_access_csrf.py`."""
 
 from __future__ import annotations
 

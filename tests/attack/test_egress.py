@@ -16,14 +16,14 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator import guarded_http
+from orchestrator.adapters.http import client as guarded_http
 from orchestrator.errors import EgressBlocked
 from orchestrator.models.egress import Egress, rules
-from orchestrator.models.task import Failure, Outcome
+from orchestrator.models.runs.task import Failure, Outcome
 from tests.attack.outside import Trap
 from tests.unit.handler_calls import call, failure_of, value_of
 from tests.unit.http_site import Site
-from workers.handlers import http_client
+from workers.handlers.http import client as http_client
 
 STRICT = Egress()
 _TRIED: list[Any] = []

@@ -16,8 +16,8 @@ import psycopg2
 import pytest
 import redis
 
-from orchestrator.adapters.celery_app import make_celery
-from orchestrator.models.run import RunState
+from orchestrator.adapters.celery.app import make_celery
+from orchestrator.models.runs.run import RunState
 from orchestrator.ports.dispatch import EXECUTE, FINISH_RUN
 from tests.conftest import Databases
 from tests.integration.invariants import violations

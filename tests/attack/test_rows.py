@@ -1,7 +1,7 @@
 """Rows B1 to B20 of bad input on a living server: a 4xx that says what to do, and nothing stored.
 
-Byte-level rows (B6, B19 to B21) are also in `tests/integration/test_web_server.py`; the long form
-of each row is `tests/api/test_bad_*.py`, on the same application in memory.
+Byte-level rows (B6, B19 to B21) are also in `tests/integration/fleet/test_web_server.py`; the long
+form of each row is `tests/api/test_bad_*.py`, on the same application in memory.
 """
 
 from __future__ import annotations

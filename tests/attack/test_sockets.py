@@ -132,7 +132,7 @@ def test_w3_no_run_of_another_tenant(
         assert status(opens, f"/runs/{name}/stream", **bearer()) in {400, 404}
 
 
-#: These take seconds; `tests/integration/test_socket_floods.py` has them each time.
+#: These take seconds; `tests/integration/fleet/test_socket_floods.py` has them each time.
 FLOODS = {"100k messages", "100 MB frame", "endless fragments", "ping flood", "pong flood"}
 QUICK = [name for name in ATTACKS if name not in FLOODS or "ZQ_ATTACK_MINUTES" in os.environ]
 

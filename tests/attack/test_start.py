@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import SettingsError
+from orchestrator.process.start_check import refuse_unsafe
 from orchestrator.settings import Auth, Broker, Database, Redis, Settings, Start
-from orchestrator.start_check import refuse_unsafe
 from tests.factories import SECRET_KEY
 from tests.integration.serving import KEY, ROOT
 
 PROCESSES = {
-    "web": ("-m", "web.serve"),
+    "web": ("-m", "web.server.serve"),
     "worker": ("-m", "workers.supervisor"),
     "scheduler": ("-m", "orchestrator.cli", "scheduler"),
     "plain worker": ("-m", "celery", "-A", "workers.app", "worker"),

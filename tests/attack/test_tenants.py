@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.models.access import ROLES
+from orchestrator.models.access.permissions import ROLES
 from tests.api.conftest import build_core
 from tests.api.role_matrix import routes_of
 from tests.attack.stack import CANARY, Stack, refused, tells_nothing

@@ -96,7 +96,7 @@ class Installation:
     def _start_apart(self) -> None:
         self.processes.start("scheduler", "-m", "orchestrator.cli", "scheduler")
         self.processes.start("worker", "-m", "workers.supervisor")
-        self.processes.start("web", "-m", "web.serve", pipe=True)
+        self.processes.start("web", "-m", "web.server.serve", pipe=True)
         self.url = self.processes.line("web", "web: ")
 
     def _come_up(self) -> None:
@@ -111,7 +111,7 @@ class Installation:
 
     def sockets(self, **settings: object) -> str:
         """Start the process that serves sockets alone; return its address."""
-        words = ("-m", "web.serve", "--only", "sockets")
+        words = ("-m", "web.server.serve", "--only", "sockets")
         self.processes.start("stream", *words, pipe=True, **{"ZQ_WEB__PORT": 0, **settings})
         return self.processes.line("stream", "web: ")
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.adapters.embedded import leash
+from orchestrator.adapters.embedded import parent_death
 
 ROOT = Path(__file__).parents[2]
 #: Ends a process when this one is killed.
-_LEASH = (sys.executable, "-I", "-S", str(Path(leash.__file__)))
+_LEASH = (sys.executable, "-I", "-S", str(Path(parent_death.__file__)))
 #: The name of a `zq up`, whose children are told apart.
 TOGETHER = "zq up"
 _ROLES = {"web": "web", "workers.supervisor": "worker", "scheduler": "scheduler"}

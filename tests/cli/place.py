@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from werkzeug.serving import make_server
 
-from orchestrator.bootstrap import Core
-from orchestrator.cli import login_file, main
+from orchestrator.bootstrap.core import Core
+from orchestrator.cli import main
+from orchestrator.client import sign_in
 from tests.api.conftest import KEY, build_core
 from web.app import create_app
 
@@ -70,9 +71,9 @@ class Place:
 
     def age(self) -> None:
         """Let the access token that is kept be near its end."""
-        login = login_file.load(self.home)
+        login = sign_in.load(self.home)
         assert login is not None
-        login_file.keep(self.home, login_file.Login(**self.kept | {"fresh_until_s": 0.0}))
+        sign_in.keep(self.home, sign_in.Login(**self.kept | {"fresh_until_s": 0.0}))
 
 
 class Terminal(io.StringIO):

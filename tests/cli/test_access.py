@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.connection import connect
+from orchestrator.client.discovery import connect
 from orchestrator.client.http import ApiError
 from tests.api.conftest import ONE
 from tests.cli.place import EMAIL, PASSWORD, Place, opened

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.live import LineDisplay, TerminalDisplay
-from orchestrator.cli.view import RunView
+from orchestrator.cli.terminal.live import LineDisplay, TerminalDisplay
+from orchestrator.cli.terminal.view import RunView
 
 RUN = {"id": "r", "workflow_name": "w"}
 TASKS = [{"node_id": "fetch", "type": "http"}, {"node_id": "total", "type": "transform"}]

@@ -13,10 +13,10 @@ import click
 import httpx
 import pytest
 
-from orchestrator.cli import login_file
-from orchestrator.cli.connection import connect
-from orchestrator.cli.first_user import HINT, hint
-from orchestrator.models.access import ADMIN
+from orchestrator.cli.up.first_user import HINT, hint
+from orchestrator.client import sign_in
+from orchestrator.client.discovery import connect
+from orchestrator.models.access.permissions import ADMIN
 from tests.api.conftest import KEY
 from tests.cli.place import EMAIL, PASSWORD, Place, Terminal, opened
 
@@ -120,8 +120,8 @@ def test_commands_side_by_side_renew_it_once(place: Place) -> None:
     place.login()
     before = place.kept["refresh_token"]
     place.age()
-    logins = [login_file.load(place.home) for _ in range(8)]
-    bearers = [login_file.Bearer(place.home, login) for login in logins if login is not None]
+    logins = [sign_in.load(place.home) for _ in range(8)]
+    bearers = [sign_in.Bearer(place.home, login) for login in logins if login is not None]
     with ThreadPoolExecutor(8) as threads:
         tokens = list(threads.map(lambda bearer: bearer(), bearers))
     assert len(tokens) == 8

@@ -12,10 +12,10 @@ import click
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.cli.again import show_list
 from orchestrator.cli.app import VERBS, cli
-from orchestrator.cli.options import NotConfirmed, confirm
-from orchestrator.cli.output import progress, show_line
+from orchestrator.cli.terminal.lists import show_list
+from orchestrator.cli.terminal.options import NotConfirmed, confirm
+from orchestrator.cli.terminal.output import progress, show_line
 
 Captured = pytest.CaptureFixture[str]
 #: What the command line cannot do without.
@@ -88,7 +88,8 @@ def test_the_help_tells_exit_codes_and_imports_no_verb() -> None:
     assert "130  Ctrl-C" in done.stdout
     assert all(name in done.stdout for name in VERBS)
     loaded = done.stdout.splitlines()[-1]
-    assert loaded == "['orchestrator.cli.app', 'orchestrator.cli.output']"
+    terminal = "orchestrator.cli.terminal"
+    assert loaded == str(["orchestrator.cli.app", terminal, f"{terminal}.output"])
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

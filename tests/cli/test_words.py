@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.cli.children import important
-from orchestrator.cli.connection import web_url
-from orchestrator.cli.home import AlreadyUp, admin_key, announce, live, only_one
-from orchestrator.cli.inputs import read_input, read_pairs
-from orchestrator.cli.output import ago, clean, duration, table
-from orchestrator.cli.source import Lines
+from orchestrator.cli.terminal.inputs import read_input, read_pairs
+from orchestrator.cli.terminal.output import ago, clean, duration, table
+from orchestrator.cli.terminal.source import Lines
+from orchestrator.cli.up.children import important
+from orchestrator.client.discovery import web_url
+from orchestrator.process.home import AlreadyUp, admin_key, announce, live, only_one
 
 YAML = """\
 name: sample

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from orchestrator.models.event import Event, Kind
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.models.run import Run, RunState
-from orchestrator.models.task import Task
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.run import Run, RunState
+from orchestrator.models.runs.task import Task
 from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Store, Take
 from tests.factories import PlanJson, start
 

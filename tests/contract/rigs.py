@@ -17,7 +17,7 @@ from orchestrator.adapters.memory.runtime import SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.adapters.memory.tables import unpack
 from orchestrator.adapters.postgres.store import PostgresStore
-from orchestrator.models.run import RunState
+from orchestrator.models.runs.run import RunState
 from orchestrator.ports.store import Store
 from tests.factories import new_id
 from tests.integration.invariants import prepare, violations

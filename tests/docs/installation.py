@@ -17,7 +17,7 @@ import httpx
 
 from orchestrator.adapters import embedded
 from orchestrator.adapters.embedded.process import free_port
-from orchestrator.cli.launch import port_is_free
+from orchestrator.cli.up.launch import port_is_free
 from tests.docs.pages import Block, all_blocks
 from tests.integration.zq_process import ROOT, Running, Zq
 

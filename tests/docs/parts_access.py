@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from orchestrator.models.access import GRANTABLE, ROLES, Permission
+from orchestrator.models.access.permissions import GRANTABLE, ROLES, Permission
 from tests.api.conftest import build_core
 from tests.api.role_matrix import Route, routes_of
 from web.app import create_app

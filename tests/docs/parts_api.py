@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.api.conftest import KEY, build_core
 from web.app import create_app
-from web.errors import CODES, STATUS
+from web.responses.errors import CODES, STATUS
 
 #: Codes that are said in one place only, with their status.
 _OTHERS = {"internal": 500, "stopping": 503, "wrong_schema": 503}

@@ -14,17 +14,18 @@ from marshmallow import Schema, fields, validate
 
 from orchestrator.adapters.memory import rules
 from orchestrator.adapters.memory.tables import TaskRow
-from orchestrator.models import validation, workflow
-from orchestrator.models.node import (
+from orchestrator.models.definitions import validation, workflow
+from orchestrator.models.definitions.catalogue import CATALOGUE, EXPRESSION_FORMAT, FILLED
+from orchestrator.models.definitions.node import (
     DEFAULT_PRIORITY,
     DEFAULT_QUEUE,
     DEFAULT_TIMEOUT_S,
     RetryPolicy,
     TriggerRule,
 )
-from orchestrator.models.node_type import CATALOGUE, EXPRESSION_FORMAT, FILLED
-from orchestrator.services import definition_schemas as schemas
-from orchestrator.services import definition_yaml, definitions
+from orchestrator.services.definitions import reading as definitions
+from orchestrator.services.definitions import schemas
+from orchestrator.services.definitions import yaml_form as definition_yaml
 
 #: What the code says elsewhere than in a field's metadata.
 _ABOUT = {

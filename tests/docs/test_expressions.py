@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ExpressionError
-from orchestrator.models.expression import MAX_TEMPLATE_PARTS, evaluate, fill
-from orchestrator.models.expression_functions import FUNCTIONS
-from orchestrator.models.expression_program import MAX_STEPS
-from orchestrator.models.expression_syntax import MACROS, MAX_CHAIN, MAX_NESTING, MAX_SOURCE, ROOTS
-from orchestrator.models.expression_values import MAX_TEXT
+from orchestrator.models.expressions.expression import MAX_TEMPLATE_PARTS, evaluate, fill
+from orchestrator.models.expressions.functions import FUNCTIONS
+from orchestrator.models.expressions.program import MAX_STEPS
+from orchestrator.models.expressions.syntax import MACROS, MAX_CHAIN, MAX_NESTING, MAX_SOURCE, ROOTS
+from orchestrator.models.expressions.values import MAX_TEXT
 from tests.docs.pages import DOCS, blocks
 
 PAGE = DOCS / "expression-reference.md"

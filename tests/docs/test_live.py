@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from orchestrator.adapters.embedded import find_binaries
-from orchestrator.services.definitions import from_yaml, read_definition
+from orchestrator.services.definitions.reading import from_yaml, read_definition
 from tests.docs.installation import Installation
 from tests.docs.pages import ROOT, Block, all_blocks, blocks, normal, pages, title
 

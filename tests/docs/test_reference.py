@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from orchestrator.models.node_type import CATALOGUE
-from orchestrator.services.definitions import from_yaml, read_definition
+from orchestrator.models.definitions.catalogue import CATALOGUE
+from orchestrator.services.definitions.reading import from_yaml, read_definition
 from tests.docs.pages import DOCS, ROOT, blocks
 from tests.docs.parts_definition import config_tables
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.models.identity_provider import read_providers
+from orchestrator.models.access.identity_provider import read_providers
 from tests.docs.pages import DOCS, blocks
 
 

@@ -13,15 +13,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.models import run, task
+from orchestrator.models.runs import run, task
 
 PAGE = Path(__file__).parents[2] / "docs" / "state_machine.md"
 
 _HEAD = """# States and moves
 
-Generated from `MOVES` in `orchestrator/models/run.py` and `orchestrator/models/task.py`: do not
-edit. After a change there: `python -m tests.house.state_machine`. Postgres guards the same moves in
-`migrations/functions/` and the same states in `CHECK` constraints.
+Generated from `MOVES` in `orchestrator/models/runs/run.py` and `orchestrator/models/runs/task.py`:
+do not edit. After a change there: `python -m tests.house.state_machine`. Postgres guards the same
+moves in `migrations/functions/` and the same states in `CHECK` constraints.
 """
 
 _TAIL = """

@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, Table
 
 from orchestrator.adapters.postgres import tables
 from orchestrator.errors import IllegalMove
-from orchestrator.models import run, task
+from orchestrator.models.runs import run, task
 from tests.house.state_machine import PAGE, page
 
 MACHINES = [

@@ -17,10 +17,10 @@ from uuid import UUID
 
 import psutil
 
-from orchestrator import bootstrap
-from orchestrator.models.event import Event
+from orchestrator.bootstrap import core as bootstrap
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.models.run import Run
+from orchestrator.models.runs.event import Event
+from orchestrator.models.runs.run import Run
 from orchestrator.ports.dispatch import FINISH_RUN
 from orchestrator.settings import Auth, Broker, Database, Redis, Settings, Upkeep, Worker
 from tests.factories import SECRET_KEY

@@ -1,4 +1,4 @@
-"""A real web server for tests, `python -m web.serve` as a process; the test plays the worker."""
+"""A real web server for tests, `python -m web.server.serve` as a process; tests play the worker."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from uuid import UUID, uuid4
 import orjson
 import websocket
 
-from orchestrator.bootstrap import Core
+from orchestrator.bootstrap.core import Core
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.models.task import Claim, Value
+from orchestrator.models.runs.task import Claim, Value
 from orchestrator.ports.store import LogLine, Owner
 from tests.factories import SECRET_KEY
 
@@ -65,7 +65,7 @@ def serving(database_url: str, redis_url: str, *flags: str, **settings: object) 
     environment |= {f"ZQ_{name}": value for name, value in names.items()}
     environment |= {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "web.serve", *flags],
+        [sys.executable, "-m", "web.server.serve", *flags],
         env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.adapters.postgres import pool as pools
-from orchestrator.adapters.postgres.wall import Role, WalledCursor, connecting
+from orchestrator.adapters.postgres.row_security import Role, WalledCursor, connecting
 
 
 class _Hearing(WalledCursor):

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, JSON, DateTime, LargeBinary, Text, Uuid
 
-from orchestrator.adapters.postgres.tables_access import metadata
-from orchestrator.models.access import ADMIN, Principal
+from orchestrator.adapters.postgres.access_tables import metadata
+from orchestrator.models.access.permissions import ADMIN, Principal
 from orchestrator.ports.acting import Acting, acting_as
 from tests.contract.player import Player
 from tests.contract.rigs import PostgresRig

@@ -123,7 +123,7 @@ class Running:
                     found[words[words.index("-m") + 1]] = child
                 elif "[zq-web]" in words:
                     # Gunicorn has given itself another name.
-                    found["web.serve"] = child
+                    found["web.server.serve"] = child
         return found
 
     def end(self, *, timeout_s: float = 60) -> int:

@@ -14,7 +14,7 @@ from orchestrator.adapters.memory.access import MemoryAccess
 from orchestrator.adapters.memory.access_cache import MemoryAccessCache
 from orchestrator.adapters.memory.runtime import SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
-from orchestrator.models.access import ADMIN, Principal
+from orchestrator.models.access.permissions import ADMIN, Principal
 from orchestrator.ports.access import User
 from orchestrator.ports.audit import AuditFilter
 from orchestrator.services.access.facade import Access

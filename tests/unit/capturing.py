@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from orchestrator.ports.store import LogLine
-from workers import capture_hub
-from workers.capture import Capture
+from workers.child import capture_hub
+from workers.child.capture import Capture
 
 
 class Sink:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
 from orchestrator.models.egress import rules
-from orchestrator.models.task import Failure, Outcome, Value
+from orchestrator.models.runs.task import Failure, Outcome, Value
 from workers.handlers import Context, TaskArtifacts, fill_config, run_handler
 
 NOW = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)

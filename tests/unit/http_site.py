@@ -7,9 +7,9 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from orchestrator.models.task import Outcome
+from orchestrator.models.runs.task import Outcome
 from tests.unit.handler_calls import LOOPBACK, NOW, call, value_of
-from workers.handlers import http_client
+from workers.handlers.http import client as http_client
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -8,14 +8,14 @@ from uuid import UUID
 
 from flask import Response, jsonify
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.access import ApiKey
-from web.access_schemas import KeyBody, KeyPage, KeySchema, NewKeySchema, RotateBody
 from web.context import core, principal
-from web.fields import cursor
-from web.once import once
-from web.openapi import Routes
-from web.schemas import PageQuery
+from web.openapi.document import Routes
+from web.responses.once import once
+from web.schemas.access import KeyBody, KeyPage, KeySchema, NewKeySchema, RotateBody
+from web.schemas.fields import cursor
+from web.schemas.runs import PageQuery
 
 routes = Routes("api-keys", __name__, description="Credentials of machines.")
 _ONE = "/api-keys/<uuid:key_id>"

@@ -10,10 +10,13 @@ from typing import Any
 
 from flask import Response
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.audit import AuditEntry, AuditFilter
 from orchestrator.services.auditing import Verdict
-from web.audit_schemas import (
+from web.context import core, tenant_id
+from web.openapi.document import Routes
+from web.responses.json_provider import dump
+from web.schemas.audit import (
     AuditEntrySchema,
     AuditExportQuery,
     AuditListQuery,
@@ -21,10 +24,7 @@ from web.audit_schemas import (
     VerdictSchema,
     VerifyQuery,
 )
-from web.context import core, tenant_id
-from web.fields import cursor
-from web.json_provider import dump
-from web.openapi import Routes
+from web.schemas.fields import cursor
 
 routes = Routes("audit", __name__, description="Who did what: the audit log.")
 NDJSON, CSV = "application/x-ndjson", "text/csv"

@@ -8,11 +8,13 @@ from typing import Any
 from flask import Response, g, jsonify, request
 
 from orchestrator.errors import Forbidden, Unauthorized
-from orchestrator.models.access import Principal, PrincipalKind
+from orchestrator.models.access.permissions import Principal, PrincipalKind
 from orchestrator.services.access.sessions import SignedIn
 from orchestrator.services.access.tickets import TICKET_S
-from web import cookies, csrf
-from web.access_schemas import (
+from web.access import cookies, csrf
+from web.context import address, core, principal
+from web.openapi.document import Routes
+from web.schemas.access import (
     AcceptBody,
     LoginBody,
     MeSchema,
@@ -23,8 +25,6 @@ from web.access_schemas import (
     TicketSchema,
     UserSchema,
 )
-from web.context import address, core, principal
-from web.openapi import Routes
 
 routes = Routes("auth", __name__, description="Signing in, and one's own account.")
 #: The longest User-Agent that is kept.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.store import RunFilter
-from orchestrator.services.bulk import Batch, Bulk
+from orchestrator.services.runs.bulk import Batch, Bulk
 from web.api.runs import filter_of, routes
 from web.context import core, shared
-from web.fields import cursor
-from web.idempotency import key_of
-from web.steering_schemas import BulkBody, BulkResult
+from web.responses.idempotency import key_of
+from web.schemas.fields import cursor
+from web.schemas.steering import BulkBody, BulkResult
 
 
 @routes.at("/runs/cancel", "POST")

@@ -9,18 +9,18 @@ from uuid import UUID
 
 from flask import Response, request
 
-from orchestrator.models.access import Permission
-from orchestrator.models.saved import WorkflowStatus
-from orchestrator.services.definitions import from_yaml, taken_status, to_yaml
-from web import strict_json
+from orchestrator.models.access.permissions import Permission
+from orchestrator.models.definitions.saved import WorkflowStatus
+from orchestrator.services.definitions.reading import from_yaml, taken_status, to_yaml
 from web.api.workflows import routes
 from web.context import core, tenant_id
-from web.definition_doc import DefinitionBody, WorkflowDocument
-from web.headers import conditional
-from web.idempotency import key_of
-from web.json_provider import dump
-from web.workflow_answers import answered, etag, expected_version, read
-from web.workflow_schemas import ExportQuery, ImportQuery
+from web.responses.headers import conditional
+from web.responses.idempotency import key_of
+from web.responses.json_provider import dump
+from web.responses.workflows import answered, etag, expected_version, read
+from web.schemas import strict_json
+from web.schemas.definitions import DefinitionBody, WorkflowDocument
+from web.schemas.workflows import ExportQuery, ImportQuery
 
 YAML = "application/yaml"
 #: What people's tools call YAML.

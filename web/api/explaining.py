@@ -8,11 +8,11 @@ from uuid import UUID
 
 from marshmallow import Schema, fields
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from web.context import core, tenant_id
-from web.fields import cursor
-from web.openapi import Routes
-from web.schemas import TasksQuery, at
+from web.openapi.document import Routes
+from web.schemas.fields import cursor
+from web.schemas.runs import TasksQuery, at
 
 routes = Routes("explaining", __name__, description="Why a run waits, and where its time went.")
 

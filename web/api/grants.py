@@ -9,13 +9,13 @@ from uuid import UUID
 from flask import Response
 
 from orchestrator.errors import InvalidDefinition
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.models.problem import Problem
 from orchestrator.ports.access import Grant
-from web import etags
-from web.access_schemas import GrantList, GrantsBody
 from web.context import core, principal
-from web.openapi import Routes
+from web.openapi.document import Routes
+from web.responses import etags
+from web.schemas.access import GrantList, GrantsBody
 
 routes = Routes("grants", __name__, description="Roles on single workflows.")
 _PATH = "/workflows/<uuid:workflow_id>/grants"

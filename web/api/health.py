@@ -9,9 +9,9 @@ from flask import Response, jsonify
 from orchestrator import __version__
 from orchestrator.errors import ServiceUnavailable
 from web.context import core, shared
-from web.errors import problem
-from web.openapi import Routes
-from web.schemas import AliveSchema, ReadySchema, VersionSchema
+from web.openapi.document import Routes
+from web.responses.errors import problem
+from web.schemas.runs import AliveSchema, ReadySchema, VersionSchema
 
 routes = Routes("health", __name__, description="Alive, ready, and which release.")
 

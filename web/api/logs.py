@@ -8,14 +8,14 @@ from uuid import UUID
 
 from flask import Response, jsonify
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.log_lines import LogFilter
-from orchestrator.services.history import from_level, search
+from orchestrator.services.runs.log_search import from_level, search
+from web.access.narrowing import among
 from web.context import core, tenant_id
-from web.fields import line_cursor
-from web.log_schemas import LinePage, LogHistoryQuery, LogQueryBody
-from web.narrowing import among
-from web.openapi import Routes
+from web.openapi.document import Routes
+from web.schemas.fields import line_cursor
+from web.schemas.logs import LinePage, LogHistoryQuery, LogQueryBody
 
 routes = Routes("logs", __name__, description="Log lines across runs.")
 

@@ -16,21 +16,21 @@ from orchestrator.errors import (
     NotFound,
     ServiceUnavailable,
 )
-from orchestrator.models import expression
-from orchestrator.models.access import Permission
-from orchestrator.models.node import CATALOGUE, NodeType
+from orchestrator.models.access.permissions import Permission
+from orchestrator.models.definitions.node import CATALOGUE, NodeType
+from orchestrator.models.expressions import expression
 from orchestrator.models.problem import Problem, did_you_mean
-from orchestrator.models.run import Run
+from orchestrator.models.runs.run import Run
+from web.access.trying import demand_for_test, preview_scope
 from web.context import Shared, core, shared, tenant_id
-from web.headers import tagged
-from web.history import lines_after
-from web.idempotency import key_of
-from web.json_provider import dump
-from web.node_schemas import NodeTestBody, NodeTestResult, PreviewBody, PreviewResult
-from web.openapi import Routes
-from web.schemas import NodeTypeList
-from web.starting import wait_for_end
-from web.trying import demand_for_test, preview_scope
+from web.openapi.document import Routes
+from web.responses.events import lines_after
+from web.responses.headers import tagged
+from web.responses.idempotency import key_of
+from web.responses.json_provider import dump
+from web.responses.starting import wait_for_end
+from web.schemas.nodes import NodeTestBody, NodeTestResult, PreviewBody, PreviewResult
+from web.schemas.runs import NodeTypeList
 
 routes = Routes("nodes", __name__, description="What nodes can do.")
 #: What a preview may cost, of the 2,000,000 steps that a node may: this is the API's own time.

@@ -11,13 +11,15 @@ import marshmallow as ma
 from flask import Response, jsonify, request, url_for
 
 from orchestrator.errors import BadRequest, Forbidden, Unauthorized, UnsupportedMedia
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.services.access.oidc import Answer
 from orchestrator.services.access.pending import PENDING_S, fresh_secret
-from web import cookies, strict_json
-from web.access_schemas import SignedInSchema
+from web.access import cookies
 from web.context import address, core
-from web.oauth_schemas import (
+from web.openapi.document import Routes
+from web.schemas import strict_json
+from web.schemas.access import SignedInSchema
+from web.schemas.oauth import (
     CallbackQuery,
     ProviderList,
     StartQuery,
@@ -25,7 +27,6 @@ from web.oauth_schemas import (
     TokenForm,
     TokenSchema,
 )
-from web.openapi import Routes
 
 routes = Routes("oauth", __name__, description="Signing in elsewhere, and tokens for machines.")
 _FORM = "application/x-www-form-urlencoded"

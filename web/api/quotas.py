@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.models.quota import Quota
 from orchestrator.ports.acting import Acting, acting_as
 from web.context import core, principal
-from web.openapi import Routes
-from web.quota_schemas import QuotaBody, QuotaList
+from web.openapi.document import Routes
+from web.schemas.quotas import QuotaBody, QuotaList
 
 routes = Routes("quotas", __name__, description="What a tenant may use, and what it does use.")
 _ONE = "/quotas/<uuid:tenant_id>"

@@ -8,12 +8,12 @@ from typing import Any
 from flask import Response
 
 from orchestrator.errors import Conflict
-from orchestrator.models.access import ROLES, Permission
+from orchestrator.models.access.permissions import ROLES, Permission
 from orchestrator.ports.access import CustomRole
-from web import etags
-from web.access_schemas import RoleBody, RoleChange, RoleList, RoleSchema
 from web.context import core, principal
-from web.openapi import Routes
+from web.openapi.document import Routes
+from web.responses import etags
+from web.schemas.access import RoleBody, RoleChange, RoleList, RoleSchema
 
 routes = Routes("roles", __name__, description="What may be given to users and keys.")
 _ONE = "/roles/<string:name>"

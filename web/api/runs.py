@@ -12,19 +12,20 @@ from uuid import UUID
 
 from flask import Response, jsonify
 
-from orchestrator.models.access import Permission
-from orchestrator.models.run import Run, RunState, Trigger
-from orchestrator.models.task import Task, TaskState
+from orchestrator.models.access.permissions import Permission
+from orchestrator.models.runs.run import Run, RunState, Trigger
+from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.ports.store import RunFilter
+from web.access.narrowing import among
 from web.api.workflows import page_of_runs
 from web.context import core, tenant_id
-from web.fields import cursor
-from web.headers import tagged
-from web.history import frames_after, lines_after
-from web.idempotency import key_of
-from web.narrowing import among
-from web.openapi import Routes
-from web.schemas import (
+from web.openapi.document import Routes
+from web.responses.events import frames_after, lines_after
+from web.responses.headers import tagged
+from web.responses.idempotency import key_of
+from web.responses.starting import started
+from web.schemas.fields import cursor
+from web.schemas.runs import (
     ArtifactList,
     AttemptList,
     EventsQuery,
@@ -39,8 +40,7 @@ from web.schemas import (
     TasksQuery,
     WaitQuery,
 )
-from web.starting import started
-from web.steering_schemas import MarkBody, RetryBody
+from web.schemas.steering import MarkBody, RetryBody
 
 routes = Routes("runs", __name__, description="Runs: their tasks, events, logs and artifacts.")
 _BYTES = "application/octet-stream"

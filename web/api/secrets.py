@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Response
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.models.secret import Secret
 from web.context import core, tenant_id
-from web.openapi import Routes
-from web.secret_schemas import NamesQuery, SecretBody, SecretPage, SecretSchema, names_cursor
+from web.openapi.document import Routes
+from web.schemas.secrets import NamesQuery, SecretBody, SecretPage, SecretSchema, names_cursor
 
 routes = Routes("secrets", __name__, description="Values that only workers read.")
 

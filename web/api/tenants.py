@@ -8,20 +8,20 @@ from uuid import UUID
 
 from flask import Response
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.access import Tenant
-from web import etags
-from web.access_schemas import (
+from web.context import core, principal
+from web.openapi.document import Routes
+from web.responses import etags
+from web.schemas.access import (
     InvitationSchema,
     OwnerBody,
     TenantBody,
     TenantPage,
     TenantSchema,
 )
-from web.context import core, principal
-from web.fields import cursor
-from web.openapi import Routes
-from web.schemas import PageQuery
+from web.schemas.fields import cursor
+from web.schemas.runs import PageQuery
 
 routes = Routes("tenants", __name__, description="Owners of everything, walled off.")
 _ONE = "/tenants/<uuid:tenant_id>"

@@ -8,10 +8,12 @@ from uuid import UUID
 
 from flask import Response
 
-from orchestrator.models.access import Permission
+from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.access import User
-from web import etags
-from web.access_schemas import (
+from web.context import core, principal
+from web.openapi.document import Routes
+from web.responses import etags
+from web.schemas.access import (
     InvitationSchema,
     InviteBody,
     SessionList,
@@ -20,10 +22,8 @@ from web.access_schemas import (
     UserPage,
     UserSchema,
 )
-from web.context import core, principal
-from web.fields import cursor
-from web.openapi import Routes
-from web.schemas import PageQuery
+from web.schemas.fields import cursor
+from web.schemas.runs import PageQuery
 
 routes = Routes("users", __name__, description="The people of a tenant.")
 _ONE = "/users/<uuid:user_id>"

@@ -10,16 +10,16 @@ from uuid import UUID
 from flask import Response, jsonify
 
 from orchestrator.errors import ServiceUnavailable, ZQError
-from orchestrator.models.access import Permission
-from orchestrator.models.saved import WorkflowStatus
+from orchestrator.models.access.permissions import Permission
+from orchestrator.models.definitions.saved import WorkflowStatus
+from web.access.narrowing import demand
 from web.api.workflows import routes
 from web.context import core, tenant_id
-from web.definition_doc import WorkflowDocument
-from web.fields import cursor
-from web.headers import tagged
-from web.narrowing import demand
-from web.workflow_answers import answered, document, expected_version
-from web.workflow_schemas import (
+from web.responses.headers import tagged
+from web.responses.workflows import answered, document, expected_version
+from web.schemas.definitions import WorkflowDocument
+from web.schemas.fields import cursor
+from web.schemas.workflows import (
     ActivateBody,
     ActivatedList,
     DiffQuery,

@@ -12,20 +12,22 @@ from uuid import UUID
 from flask import Response
 
 from orchestrator.errors import InvalidDefinition
-from orchestrator.models.access import Permission
-from orchestrator.models.run import RunState
-from orchestrator.models.saved import WorkflowStatus
+from orchestrator.models.access.permissions import Permission
+from orchestrator.models.definitions.saved import WorkflowStatus
+from orchestrator.models.runs.run import RunState
 from orchestrator.ports.store import RunFilter
-from orchestrator.services.definitions import read_definition
+from orchestrator.services.definitions.reading import read_definition
+from web.access.narrowing import among, demand, demand_everywhere
 from web.context import core, tenant_id
-from web.definition_doc import DefinitionBody, DefinitionDraft, WorkflowDocument
-from web.errors import as_dict
-from web.fields import cursor
-from web.headers import conditional
-from web.idempotency import key_of
-from web.narrowing import among, demand, demand_everywhere
-from web.openapi import Routes
-from web.schemas import (
+from web.openapi.document import Routes
+from web.responses.errors import as_dict
+from web.responses.headers import conditional
+from web.responses.idempotency import key_of
+from web.responses.starting import begun
+from web.responses.workflows import answered, expected_version, read
+from web.schemas.definitions import DefinitionBody, DefinitionDraft, WorkflowDocument
+from web.schemas.fields import cursor
+from web.schemas.runs import (
     ExecuteBody,
     HistoryQuery,
     RunPage,
@@ -36,8 +38,6 @@ from web.schemas import (
     WorkflowPage,
     WorkflowsQuery,
 )
-from web.starting import begun
-from web.workflow_answers import answered, expected_version, read
 
 routes = Routes("workflows", __name__, description="Workflows, and starting runs of them.")
 _ONE = "/workflows/<uuid:workflow_id>"

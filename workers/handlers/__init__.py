@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator.models import expression
-from orchestrator.models.node_type import CATALOGUE, expression_fields
+from orchestrator.models.definitions.catalogue import CATALOGUE, expression_fields
+from orchestrator.models.expressions import expression
 from orchestrator.models.plain_json import BadValue, plain
-from orchestrator.models.task import Failure, Outcome, TaskError, Value, Wait
-from workers.handlers import branch, failure, http, noop, python, transform, wait
+from orchestrator.models.runs.task import Failure, Outcome, TaskError, Value, Wait
+from workers.handlers import branch, failure, noop, python, transform, wait
 from workers.handlers.context import Context, StopRequested, TaskArtifacts
+from workers.handlers.http import handler as http
 
 __all__ = [
     "HANDLERS",

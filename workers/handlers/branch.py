@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import ExpressionError
-from orchestrator.models import expression
-from orchestrator.models.task import Outcome, Value
+from orchestrator.models.expressions import expression
+from orchestrator.models.runs.task import Outcome, Value
 from workers.handlers.config import kind_of, read
 from workers.handlers.context import Context
 

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from orchestrator.errors import HandlerError, TooLarge
 from orchestrator.models.egress import Egress
-from orchestrator.models.large_output import is_ours
+from orchestrator.models.runs.large_output import is_ours
 from orchestrator.ports.runtime import Artifacts
-from orchestrator.services.masking import Masker
+from orchestrator.services.secrets.masking import Masker
 
 
 class StopRequested(BaseException):

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import ExpressionError, HandlerError, ServiceUnavailable, ZQError
-from orchestrator.models.task import Failure, TaskError
-from workers.capture import printable
+from orchestrator.models.runs.task import Failure, TaskError
+from workers.child.capture import printable
 from workers.handlers.context import StopRequested
-from workers.hiding import shown
+from workers.handlers.hiding import shown
 
 MAX_MESSAGE = 2000
 MAX_TRACEBACK_BYTES = 8192

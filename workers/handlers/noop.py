@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.models.task import Outcome, Value
+from orchestrator.models.runs.task import Outcome, Value
 from workers.handlers.context import Context
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.errors import HandlerError
 from orchestrator.models.plain_json import BadValue, plain
-from orchestrator.models.task import Failure, Outcome, Skip, TaskError, Value, Wait
+from orchestrator.models.runs.task import Failure, Outcome, Skip, TaskError, Value, Wait
 from workers import functions
 from workers.handlers.config import kind_of
 from workers.handlers.context import Context

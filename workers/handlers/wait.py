@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.models.task import Outcome, Value, Wait
+from orchestrator.models.runs.task import Outcome, Value, Wait
 from workers.handlers.config import bad_config, kind_of, read
 from workers.handlers.context import Context
 

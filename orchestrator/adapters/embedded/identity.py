@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.errors import EmbeddedUnavailable
 
-LEASH = Path(__file__).with_name("leash.py")
+LEASH = Path(__file__).with_name("parent_death.py")
 #: Where a server that runs as `nobody` may keep its data when $ZQ_HOME is closed to it.
 SHARED_FOLDERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108
 

@@ -17,12 +17,6 @@ from psycopg2 import sql
 
 from orchestrator.adapters.embedded import identity
 from orchestrator.adapters.embedded.binaries import postgres_major
-from orchestrator.adapters.embedded.files import (
-    fits_socket,
-    password,
-    private_folder,
-    write_private,
-)
 from orchestrator.adapters.embedded.identity import Identity
 from orchestrator.adapters.embedded.process import (
     ServerProcess,
@@ -33,6 +27,12 @@ from orchestrator.adapters.embedded.process import (
     within,
 )
 from orchestrator.errors import EmbeddedUnavailable
+from orchestrator.process.private_files import (
+    fits_socket,
+    password,
+    private_folder,
+    write_private,
+)
 
 USER = DATABASE = "zq"
 #: Fast shutdown, then immediate (recovers at the next start), then no more asking.

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.adapters.embedded.files import write_private
 from orchestrator.adapters.embedded.identity import Identity
 from orchestrator.errors import EmbeddedUnavailable
+from orchestrator.process.private_files import write_private
 
 MAX_LOG_BYTES = 10 * 1024 * 1024
 POLL_S = 0.02

@@ -13,18 +13,18 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.adapters.embedded import identity
-from orchestrator.adapters.embedded.files import (
-    fits_socket,
-    password,
-    private_folder,
-    write_private,
-)
 from orchestrator.adapters.embedded.process import (
     ServerProcess,
     free_port,
     spawn,
     stop_orphan,
     within,
+)
+from orchestrator.process.private_files import (
+    fits_socket,
+    password,
+    private_folder,
+    write_private,
 )
 
 STOP_SIGNALS = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 10.0))

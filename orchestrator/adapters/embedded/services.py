@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.adapters.embedded.binaries import Binaries, find_binaries
-from orchestrator.adapters.embedded.files import private_folder, write_private
 from orchestrator.adapters.embedded.postgres import PostgresServer
 from orchestrator.adapters.embedded.process import within
 from orchestrator.adapters.embedded.redis_server import RedisServer
 from orchestrator.errors import EmbeddedUnavailable
+from orchestrator.process.private_files import private_folder, write_private
 
 LOCK_FILE = "lock"
 ENDPOINTS_FILE = "endpoints.json"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from uuid import UUID
 
-from orchestrator.models.plan import Plan
+from orchestrator.models.definitions.plan import Plan
 from orchestrator.ports.store import Moved, Release
 
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.adapters.memory.tables import RunRow, pack, unpack
-from orchestrator.models.event import Event, Kind
-from orchestrator.models.run import RunState
-from orchestrator.models.task import TaskState
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.task import TaskState
 
 #: Above this many bytes a run's output names its leaves' outputs instead of copying them.
 MAX_OUTPUT_BYTES = 1 << 20

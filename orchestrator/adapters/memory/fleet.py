@@ -18,8 +18,8 @@ from orchestrator.adapters.memory.tables import (
     later,
 )
 from orchestrator.models.quota import EVERYBODY, TenantFilter
-from orchestrator.models.run import RunState
-from orchestrator.models.task import Claim, TaskState
+from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.task import Claim, TaskState
 from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
 
 #: A supervisor stops an attempt at its deadline; this much later it is plainly not doing so.

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID
 
-from orchestrator.models.event import Event
+from orchestrator.models.runs.event import Event
 
 
 class MemorySubscription:

@@ -10,8 +10,8 @@ from uuid import uuid4
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import RunRow, TaskRow, pack
-from orchestrator.models.run import RunState
-from orchestrator.models.task import MARKABLE, TaskState, check_move
+from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.task import MARKABLE, TaskState, check_move
 from orchestrator.ports.store import Mark
 
 _PAST = frozenset({TaskState.READY, TaskState.RETRYING})

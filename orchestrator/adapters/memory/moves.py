@@ -12,9 +12,9 @@ from orchestrator.adapters.memory.audit import MemoryAudit
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskRow, unpack
-from orchestrator.models.event import Event, Kind
-from orchestrator.models.run import RunState
-from orchestrator.models.task import TaskState
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.task import TaskState
 from orchestrator.ports.store import Ending, LogLine, Mark, Moved, NewRun, Owner, Take
 
 _HOLDS_NO_ATTEMPT = frozenset(

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from orchestrator.adapters.memory.moves import MemoryMoves
 from orchestrator.adapters.memory.tables import STARTABLE, Tables
+from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.quota import Quota
-from orchestrator.models.saved import WorkflowStatus
-from orchestrator.models.task import TaskState
-from orchestrator.ports.moving import Moved
+from orchestrator.models.runs.task import TaskState
+from orchestrator.ports.moves import Moved
 from orchestrator.ports.quotas import QueuedWithin
 
 _HELD = (TaskState.QUEUED, TaskState.RUNNING)

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.memory.tables import RunRow, Tables, TaskRow, unpack
-from orchestrator.models.event import Event, Kind
 from orchestrator.models.ids import lowest_uuid7
-from orchestrator.models.large_output import file_of
-from orchestrator.models.run import Run, RunState
-from orchestrator.models.task import Task, TaskState
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.large_output import file_of
+from orchestrator.models.runs.run import Run, RunState
+from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.ports.log_lines import LinePlace, LogFilter, LogPage
 from orchestrator.ports.store import RunFilter
 

@@ -10,8 +10,8 @@ from dataclasses import replace as changed
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import RunRow, pack, unpack
-from orchestrator.models.large_output import file_of, marker
-from orchestrator.models.task import TaskState
+from orchestrator.models.runs.large_output import file_of, marker
+from orchestrator.models.runs.task import TaskState
 from orchestrator.ports.store import Moved
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.adapters.memory.tables import TaskRow, unpack
-from orchestrator.models.task import TaskState
+from orchestrator.models.runs.task import TaskState
 from orchestrator.ports.store import Ending
 
 _FAILED = frozenset({TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED})

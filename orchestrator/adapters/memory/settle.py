@@ -28,9 +28,9 @@ from orchestrator.adapters.memory.tables import (
     pack,
     unpack,
 )
-from orchestrator.models.event import Event, Kind
-from orchestrator.models.run import RunState
-from orchestrator.models.task import Claim, TaskState, check_move
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.task import Claim, TaskState, check_move
 from orchestrator.ports.store import Ending, LogLine, Release, Take
 
 _PARKED = frozenset({TaskState.RETRYING, TaskState.WAITING})

@@ -13,9 +13,9 @@ from orchestrator.adapters.memory.reads import MemoryReads
 from orchestrator.adapters.memory.secrets import MemorySecrets, MemoryVariables
 from orchestrator.adapters.memory.tables import Tables
 from orchestrator.adapters.memory.unit_of_work import MemoryUnitOfWork
-from orchestrator.models.saved import WorkflowStatus
+from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.ports.acting import acting
-from orchestrator.ports.moving import Moved
+from orchestrator.ports.moves import Moved
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import NewRun
 

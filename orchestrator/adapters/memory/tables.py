@@ -14,11 +14,11 @@ from uuid import UUID
 
 import orjson
 
-from orchestrator.models.event import Event, Kind
+from orchestrator.models.definitions.saved import SavedWorkflow, Version
 from orchestrator.models.quota import Quota
-from orchestrator.models.run import Run, RunState, Trigger
-from orchestrator.models.saved import SavedWorkflow, Version
-from orchestrator.models.task import Claim, TaskState
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.run import Run, RunState, Trigger
+from orchestrator.models.runs.task import Claim, TaskState
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import Owner, Release
 

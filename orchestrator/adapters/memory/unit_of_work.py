@@ -28,9 +28,9 @@ from orchestrator.errors import (
     NotFound,
     VersionMismatch,
 )
-from orchestrator.models.event import Kind
-from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
-from orchestrator.models.task import TaskState
+from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
+from orchestrator.models.runs.event import Kind
+from orchestrator.models.runs.task import TaskState
 from orchestrator.ports.store import Moved, NewRun
 
 Undo = Callable[[], object]

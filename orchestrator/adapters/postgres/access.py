@@ -29,14 +29,14 @@ from orchestrator.adapters.postgres.access_keys import (
     PostgresOneTimeTokens,
     PostgresTenants,
 )
-from orchestrator.adapters.postgres.pool import Pool
-from orchestrator.adapters.postgres.tables_access import (
+from orchestrator.adapters.postgres.access_tables import (
     identities,
     roles,
     sessions,
     users,
     workflow_grants,
 )
+from orchestrator.adapters.postgres.pool import Pool
 from orchestrator.errors import NameTaken
 from orchestrator.ports.access import Identity, Session, Standing, User, UserState
 

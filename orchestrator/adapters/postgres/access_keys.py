@@ -10,14 +10,14 @@ from sqlalchemy import Connection, RowMapping, any_, delete, func, insert, liter
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.adapters.postgres.tables import tenants
-from orchestrator.adapters.postgres.tables_access import (
+from orchestrator.adapters.postgres.access_tables import (
     api_keys,
     one_time_tokens,
     roles,
     users,
     workflow_grants,
 )
+from orchestrator.adapters.postgres.tables import tenants
 from orchestrator.errors import NameTaken, NotFound
 from orchestrator.ports.access import ApiKey, CustomRole, Grant, OneTimeToken, Purpose, Tenant
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from orchestrator.adapters.postgres.partitions import make_months
 from orchestrator.adapters.postgres.sql import statements
 from orchestrator.models.quota import EVERYBODY, TenantFilter
-from orchestrator.models.task import Claim
+from orchestrator.models.runs.task import Claim
 from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, select, tuple_
 
 from orchestrator.adapters.postgres.tables import events, runs
-from orchestrator.models.event import Event, Kind
 from orchestrator.models.ids import lowest_uuid7
+from orchestrator.models.runs.event import Event, Kind
 from orchestrator.ports.log_lines import LinePlace, LogFilter, LogPage
 
 _PLACE = (events.c.at, events.c.run_id, events.c.seq)

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from orchestrator.adapters.postgres.audit import with_changes, with_entry
 from orchestrator.adapters.postgres.pool import Pool, dumps
-from orchestrator.models.event import Event, Kind
-from orchestrator.models.run import RunState
-from orchestrator.models.task import Claim
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.task import Claim
 from orchestrator.ports.acting import acting
 from orchestrator.ports.store import Ending, LogLine, Mark, Moved, NewRun, Owner, Release, Take
 

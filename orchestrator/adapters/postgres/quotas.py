@@ -10,15 +10,15 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from orchestrator.adapters.postgres.access_tables import quotas, secrets
 from orchestrator.adapters.postgres.moves import moved
 from orchestrator.adapters.postgres.pool import Pool
 from orchestrator.adapters.postgres.tables import runs, tenants, workflows
-from orchestrator.adapters.postgres.tables_access import quotas, secrets
 from orchestrator.errors import NotFound
 from orchestrator.models.audit import digest_of
+from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.ids import lowest_uuid7
 from orchestrator.models.quota import Quota
-from orchestrator.models.saved import WorkflowStatus
 from orchestrator.ports.acting import note
 from orchestrator.ports.quotas import QueuedWithin
 

@@ -22,11 +22,11 @@ from orchestrator.adapters.postgres.tables import (
     workflows,
 )
 from orchestrator.adapters.postgres.tables import workers as worker_table
-from orchestrator.models.event import Event, Kind
 from orchestrator.models.ids import lowest_uuid7
-from orchestrator.models.large_output import file_of
-from orchestrator.models.run import Run, RunState, Trigger
-from orchestrator.models.task import Task, TaskState
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.large_output import file_of
+from orchestrator.models.runs.run import Run, RunState, Trigger
+from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.ports.log_lines import LogFilter, LogPage
 from orchestrator.ports.store import RunFilter
 

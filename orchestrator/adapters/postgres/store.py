@@ -18,9 +18,9 @@ from orchestrator.adapters.postgres.moves import PostgresMoves
 from orchestrator.adapters.postgres.pool import Pool, guarded, normal_url
 from orchestrator.adapters.postgres.quotas import PostgresQuotas
 from orchestrator.adapters.postgres.reads import PostgresReads
+from orchestrator.adapters.postgres.row_security import Role
 from orchestrator.adapters.postgres.secrets import PostgresSecrets, PostgresVariables
 from orchestrator.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from orchestrator.adapters.postgres.wall import Role
 
 
 class PostgresStore:

@@ -24,10 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 
-from orchestrator.models.run import ENDS as RUN_ENDS
-from orchestrator.models.run import RunState
-from orchestrator.models.task import ENDS as TASK_ENDS
-from orchestrator.models.task import TaskState
+from orchestrator.models.runs.run import ENDS as RUN_ENDS
+from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.task import ENDS as TASK_ENDS
+from orchestrator.models.runs.task import TaskState
 
 metadata = MetaData(
     naming_convention={

@@ -20,7 +20,7 @@ from orchestrator.errors import (
     NotFound,
     VersionMismatch,
 )
-from orchestrator.models.saved import SavedWorkflow, Version, WorkflowStatus
+from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.ports.store import Moved, NewRun
 
 _START = "SELECT zq_start_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"

@@ -6,7 +6,7 @@ import base64
 import hmac
 from uuid import UUID
 
-from orchestrator.models.secret_keys import SecretKeys
+from orchestrator.models.access.secret_keys import SecretKeys
 
 
 class Csrf:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from orchestrator.models.access import Permission, Principal
+from orchestrator.models.access.permissions import Permission, Principal
 from orchestrator.services.access.csrf import Csrf
 from orchestrator.services.access.grants import Grants
 from orchestrator.services.access.identities import Identities

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from orchestrator.errors import Forbidden
-from orchestrator.models.access import Permission, Principal
+from orchestrator.models.access.permissions import Permission, Principal
 from orchestrator.ports.access import AccessStore, AccessWork, Grant
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import Store

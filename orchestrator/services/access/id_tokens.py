@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import import_key
 
 from orchestrator.errors import Unauthorized
-from orchestrator.models.identity_provider import Provider
+from orchestrator.models.access.identity_provider import Provider
 
 #: Seconds that the provider's clock and this machine's may differ.
 SKEW_S = 30

@@ -11,7 +11,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from orchestrator.errors import Conflict
-from orchestrator.models.access import Principal
+from orchestrator.models.access.permissions import Principal
 from orchestrator.models.ids import uuid7
 from orchestrator.ports.access import AccessStore, AccessWork, ApiKey, Grant
 from orchestrator.ports.runtime import Clock

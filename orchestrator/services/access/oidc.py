@@ -21,7 +21,7 @@ from orchestrator.errors import (
     Unauthorized,
     ZQError,
 )
-from orchestrator.models.identity_provider import Protocol, Provider
+from orchestrator.models.access.identity_provider import Protocol, Provider
 from orchestrator.ports.access import User, UserState
 from orchestrator.ports.identity_provider import Challenge, ProviderClient
 from orchestrator.ports.runtime import Clock

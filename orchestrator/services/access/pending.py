@@ -12,7 +12,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
-from orchestrator.models.secret_keys import SecretKeys
+from orchestrator.models.access.secret_keys import SecretKeys
 from orchestrator.ports.access import AccessCache
 from orchestrator.ports.identity_provider import Challenge
 from orchestrator.ports.runtime import Clock

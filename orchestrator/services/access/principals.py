@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
 
-from orchestrator.models.access import (
+from orchestrator.models.access.permissions import (
     ADMIN,
     Permission,
     Principal,

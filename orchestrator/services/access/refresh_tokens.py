@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
 
-from orchestrator.models.secret_keys import SecretKeys
+from orchestrator.models.access.secret_keys import SecretKeys
 
 _TOKEN = re.compile(r"zqr_([A-Za-z0-9_-]{70})")
 _MOST_GENERATIONS = 2**32

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from orchestrator.models.access import Principal, PrincipalKind
+from orchestrator.models.access.permissions import Principal, PrincipalKind
 from orchestrator.models.audit import digest_of
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.access import User

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.errors import Conflict, Forbidden
-from orchestrator.models.access import ROLES, Principal
+from orchestrator.models.access.permissions import ROLES, Principal
 from orchestrator.ports.access import AccessStore, AccessWork, CustomRole
 from orchestrator.ports.runtime import Clock
 from orchestrator.services.access.principals import Principals

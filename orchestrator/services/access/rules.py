@@ -8,7 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from orchestrator.errors import Forbidden, InvalidDefinition, NotFound
-from orchestrator.models.access import GRANTABLE, ROLES, Permission, Principal, permissions_of
+from orchestrator.models.access.permissions import (
+    GRANTABLE,
+    ROLES,
+    Permission,
+    Principal,
+    permissions_of,
+)
 from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.ports.access import AccessWork
 

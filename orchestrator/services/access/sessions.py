@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from orchestrator.errors import Forbidden, Unauthorized
-from orchestrator.models.access import Permission, Principal, narrowed
+from orchestrator.models.access.permissions import Permission, Principal, narrowed
 from orchestrator.models.ids import uuid7
 from orchestrator.ports.access import AccessStore, AccessWork, Session, User
 from orchestrator.ports.runtime import Clock

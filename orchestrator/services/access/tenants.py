@@ -6,7 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from orchestrator.errors import Forbidden
-from orchestrator.models.access import Permission, Principal
+from orchestrator.models.access.permissions import Permission, Principal
 from orchestrator.models.ids import uuid7
 from orchestrator.ports.access import AccessStore, AccessWork, Tenant
 from orchestrator.ports.runtime import Clock

@@ -14,8 +14,8 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from orchestrator.models.access import ADMIN, Principal, PrincipalKind, restricted
-from orchestrator.models.secret_keys import SecretKeys
+from orchestrator.models.access.permissions import ADMIN, Principal, PrincipalKind, restricted
+from orchestrator.models.access.secret_keys import SecretKeys
 from orchestrator.ports.access import AccessCache
 from orchestrator.ports.runtime import Clock
 from orchestrator.services.access.principals import Principals

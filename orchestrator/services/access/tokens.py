@@ -20,8 +20,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
 from orchestrator.errors import Unauthorized
+from orchestrator.models.access.secret_keys import SecretKeys
 from orchestrator.models.ids import uuid7
-from orchestrator.models.secret_keys import SecretKeys
 from orchestrator.ports.runtime import Clock
 
 ALGORITHM = "HS256"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from orchestrator.errors import LastOwner, Unauthorized
-from orchestrator.models.access import Principal, PrincipalKind
+from orchestrator.models.access.permissions import Principal, PrincipalKind
 from orchestrator.models.ids import uuid7
 from orchestrator.ports.access import AccessStore, AccessWork, Session, User, UserState
 from orchestrator.ports.runtime import Clock

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.models.identity_provider import Provider
-from orchestrator.models.secret_keys import SecretKeys
+from orchestrator.models.access.identity_provider import Provider
+from orchestrator.models.access.secret_keys import SecretKeys
 from orchestrator.ports.access import AccessCache, AccessStore
 from orchestrator.ports.identity_provider import ProviderClient
 from orchestrator.ports.runtime import Clock

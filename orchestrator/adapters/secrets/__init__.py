@@ -1,0 +1,1 @@
+"""Sealing of secrets, and the stores outside that may keep them."""

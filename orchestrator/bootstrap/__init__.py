@@ -1,0 +1,1 @@
+"""The composition roots: which adapters answer which ports, for each kind of process."""

@@ -1,0 +1,1 @@
+"""`zq up`: the processes of one machine, started, watched over and stopped together."""

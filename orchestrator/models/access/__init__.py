@@ -1,0 +1,1 @@
+"""Who may do what: permissions, principals, keys that sign, identity providers."""

@@ -1,0 +1,1 @@
+"""What a workflow may say: nodes, edges, settings, checked and compiled into a plan."""

@@ -1,0 +1,1 @@
+"""CEL: parsed, compiled, priced and evaluated."""

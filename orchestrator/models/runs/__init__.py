@@ -1,0 +1,1 @@
+"""Runs, tasks and events: states, legal moves, and the rules of joins."""

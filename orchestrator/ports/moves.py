@@ -1,0 +1,121 @@
+"""What a move of a run takes, and what it did: for those who carry it out and those told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.task import Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An attempt that may be announced to the workers of its queue, again and again."""
+
+    run_id: UUID
+    task_no: int
+    attempt: int
+    queue: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line a handler wrote. `age_s` is how long ago: workers send durations, never times."""
+
+    task_no: int
+    level: str
+    message: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the owner of a claim wants one attempt to end.
+
+    `state` is a task's end state, or `retrying`/`waiting` (with `delay_s`), or `lost`: the row's
+    own policy then makes it `retrying` or `failed`. For `waiting`, `output` is the memo of the
+    next call.
+    """
+
+    task_no: int
+    attempt: int
+    state: str
+    output: Any = None
+    error: Mapping[str, Any] | None = None
+    delay_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How somebody settles a task by hand: `succeeded` (with an output), `failed` or `skipped`."""
+
+    task_no: int
+    node_id: str
+    state: str
+    #: The name of whoever does it.
+    by: str
+    output: Any = None
+    reason: str | None = None
+    map_index: int | None = None
+
+    def name(self, run_id: UUID) -> str:
+        """Return what the audit log calls the task."""
+        place = "" if self.map_index is None else f"[{self.map_index}]"
+        return f"{run_id}/{self.node_id}{place}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who holds a claim: one incarnation of a worker, and the child process that does the work."""
+
+    worker_id: UUID
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Going on in the same commit: the queued attempts of `next` are claimed, and up to `limit`
+    tasks of these queues as they become ready."""
+
+    owner: Owner
+    queues: tuple[str, ...] = ()
+    limit: int = 0
+    next: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What one committed transition did, for those who are told after the commit."""
+
+    run_id: UUID
+    tenant_id: UUID
+    workflow_id: UUID
+    version: int
+    events: tuple[Event, ...] = ()
+    #: Attempts the caller still owned: what it wanted for them has happened.
+    accepted: tuple[int, ...] = ()
+    #: Tasks that have ended now, dependants that were skipped included: the chord's parts.
+    settled: tuple[int, ...] = ()
+    claimed: tuple[Claim, ...] = ()
+    queued: tuple[Release, ...] = ()
+    #: Tasks left `ready` for want of room in their queue.
+    ready: int = 0
+    #: Open tasks of the run, where the transition knows.
+    open: int | None = None
+    #: The run's number of tasks, when it starts.
+    size: int | None = None
+    #: The run's input, on a claim.
+    input: Any = None
+    #: What a run that was steered, or a task that was marked, was before.
+    was: str | None = None
+
+    @property
+    def ended_run(self) -> bool:
+        """True when the run's end was part of this transition: nothing is left to settle."""
+        last = self.events[-1] if self.events else None
+        return last is not None and last.kind is Kind.RUN and RunState(last.state or "").ended

@@ -1,0 +1,103 @@
+"""What a process looks at before it starts: an installation that is open to strangers stays down.
+
+Only what the settings and the environment tell, and where the servers' names lead; `zq doctor`
+looks at the servers themselves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from orchestrator.errors import SettingsError
+from orchestrator.models.egress import is_public
+from orchestrator.settings import Settings
+
+#: An admin key that somebody typed is shorter than this, or says the same over and over.
+LEAST_KEY_CHARACTERS, _LEAST_VARIETY = 16, 8
+#: Passwords that servers come with.
+_DEFAULTS = frozenset({"", "guest", "postgres", "redis", "password", "admin", "zq"})
+_DEBUG = ("FLASK_DEBUG", "FLASK_ENV")
+_OFF = frozenset({"", "0", "false", "no", "production"})
+#: Ways of Postgres to show who one is, besides a password in the URL.
+_PROOFS = frozenset({"password", "passfile", "sslcert", "service"})
+
+
+def refuse_unsafe(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
+    """Raise SettingsError, with the remedy, for a start that would leave the door open.
+
+    That is: a guessable admin or secret key; a debugger; Postgres, Redis or the broker on a public
+    address without a password, or with one that they come with.
+    """
+    known = os.environ if environment is None else environment
+    for name in _DEBUG:
+        if known.get(name, "").lower() not in _OFF:
+            raise SettingsError(f"{name} is on, which shows the inside to strangers: unset it")
+    _refuse_weak(settings.auth.admin_key)
+    if not settings.embedded:
+        # Else it may still be found in the home.
+        from orchestrator.models.access.secret_keys import SecretKeys
+
+        SecretKeys(settings.auth.secret_key, settings.auth.secret_keys_old)
+    if settings.start.allow_open_servers:
+        return
+    for name in ("database", "redis", "broker"):
+        url = getattr(settings, name).url
+        if url and (where := _open_to_strangers(url, known)):
+            raise SettingsError(
+                f"ZQ_{name.upper()}__URL names {where}, a public address, without a password or"
+                " with the one that it comes with: anybody could work there. Give it a password and"
+                " a private address, or set ZQ_START__ALLOW_OPEN_SERVERS=true"
+            )
+
+
+def _refuse_weak(admin_key: str) -> None:
+    # None at all is refused where one is needed: workers do without.
+    if admin_key and (
+        len(admin_key) < LEAST_KEY_CHARACTERS or len(set(admin_key)) < _LEAST_VARIETY
+    ):
+        raise SettingsError(
+            f"ZQ_AUTH__ADMIN_KEY could be guessed: take {LEAST_KEY_CHARACTERS} or more random"
+            " characters, such as `openssl rand -hex 32` prints"
+        )
+
+
+def _open_to_strangers(url: str, environment: Mapping[str, str]) -> str | None:
+    parts = urlsplit(url)
+    if _proves_itself(parts, environment):
+        return None
+    return next((host for host in _hosts(parts) if _is_public(host)), None)
+
+
+def _proves_itself(parts: SplitResult, environment: Mapping[str, str]) -> bool:
+    userinfo = parts.netloc.rpartition("@")[0]
+    password = unquote(userinfo.partition(":")[2])
+    if password not in _DEFAULTS:
+        return True
+    if not parts.scheme.startswith("postgres"):
+        return False
+    given = {"PGPASSWORD", "PGPASSFILE", "PGSSLCERT", "PGSERVICE"} & environment.keys()
+    return bool(given or _PROOFS & parse_qs(parts.query).keys())
+
+
+def _hosts(parts: SplitResult) -> Iterator[str]:
+    """Yield the hosts of a URL, which may be several, or stand in its query."""
+    named = parts.netloc.rpartition("@")[2].split(",")
+    for hosts in parse_qs(parts.query).get("host", ()):
+        named += hosts.split(",")
+    for text in named:
+        host = text.partition("]")[0][1:] if text.startswith("[") else text.partition(":")[0]
+        if host and not host.startswith("/"):
+            yield host
+
+
+def _is_public(host: str) -> bool:
+    """Tell whether a host has a public address; one that nobody knows has none."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return any(is_public(ipaddress.ip_address(str(entry[4][0]))) for entry in found)
+    except (OSError, UnicodeError, ValueError):
+        return False

@@ -1,0 +1,1 @@
+"""Workflows read, written, compared and saved as versions."""

@@ -1,0 +1,306 @@
+"""The form people write: YAML with `needs` in place of edges. Reads to, and writes from, JSON.
+
+YAML 1.2's plain values only: no anchors, no tags, no dates, and `on` or `no` are text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import InvalidDefinition
+from orchestrator.models.definitions import graph
+from orchestrator.models.definitions.node import (
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE,
+    RetryPolicy,
+    TriggerRule,
+)
+from orchestrator.models.definitions.saved import WorkflowStatus
+from orchestrator.models.problem import Problem, did_you_mean
+
+MAX_CHARACTERS = 5_000_000
+MAX_DEPTH = 64
+COLUMN_PX, ROW_PX = 260, 120
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
+_INT = re.compile(r"[-+]?[0-9]+\Z|0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_OUTER = ("name", "description", "status", "inputs", "settings", "nodes", "edges")
+_DATA = ("label", "config", "retry", "timeout_s", "trigger_rule", "queue", "priority")
+_RETRY: dict[str, Any] = {**asdict(RetryPolicy()), "unless": []}
+_DEFAULTS: dict[str, Any] = {
+    "label": "",
+    "config": {},
+    "trigger_rule": TriggerRule.ALL_SUCCESS.value,
+    "queue": DEFAULT_QUEUE,
+    "priority": DEFAULT_PRIORITY,
+}
+_USUAL = WorkflowStatus.PUBLISHED
+_NODE = ("type", "needs", "position", *_DATA)
+
+
+def _refuse(code: str, message: str, path: str = "", line: int | None = None) -> InvalidDefinition:
+    at = f"line {line + 1}: " if line is not None else ""
+    return InvalidDefinition([Problem(path, code, f"{at}{message}")])
+
+
+def _scalar(event: Any) -> Any:
+    text = event.value
+    if not event.implicit[0]:
+        return text
+    if _NULL.match(text):
+        return None
+    if text in _BOOLS:
+        return _BOOLS[text]
+    if len(text) <= 40 and _INT.match(text):
+        return int(text, 0 if text[:2] in ("0x", "0o") else 10)
+    if len(text) <= 40 and _FLOAT.match(text):
+        number = float(text)
+        return number if math.isfinite(number) else text
+    return text
+
+
+class _Open:
+    """A list or map being read; `key` is the map's key that waits for its value."""
+
+    __slots__ = ("key", "keyed", "made")
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+        self.key = ""
+        self.keyed = False
+
+    def put(self, value: Any, line: int) -> None:
+        if isinstance(self.made, list):
+            self.made.append(value)
+        elif self.keyed:
+            self.made[self.key] = value
+            self.keyed = False
+        elif isinstance(value, list | dict):
+            raise _refuse("bad_yaml", "a key must be text", line=line)
+        else:
+            self.key = value if isinstance(value, str) else str(value)
+            if self.key in self.made:
+                text = f"'{self.key[:80]}' is given twice; remove one"
+                raise _refuse("duplicate_key", text, line=line)
+            self.keyed = True
+
+
+def load_yaml(text: str) -> Any:
+    """The JSON value of one YAML document. Raises InvalidDefinition, naming the line."""
+    if len(text) > MAX_CHARACTERS:
+        raise _refuse("too_large", f"more than {MAX_CHARACTERS} characters; split the workflow")
+    try:
+        return _read(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line if error.problem_mark else None
+        raise _refuse("bad_yaml", f"{error.problem or error}"[:200], line=line) from None
+    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
+        raise _refuse("bad_yaml", str(error)[:200]) from None
+
+
+def _read(text: str) -> Any:
+    top = _Open([])
+    stack = [top]
+    for event in yaml.parse(text, Loader=_LOADER):
+        line = event.start_mark.line if event.start_mark else 0
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise _refuse(
+                "bad_yaml", "anchors and aliases (& *) are not read; repeat it", line=line
+            )
+        if tag := getattr(event, "tag", None):
+            raise _refuse("bad_yaml", f"tags ({tag[:40]}) are not read", line=line)
+        if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            made: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
+            stack[-1].put(made, line)
+            stack.append(_Open(made))
+            if len(stack) > MAX_DEPTH:
+                raise _refuse("too_deep", f"nested more than {MAX_DEPTH} deep", line=line)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            stack.pop()
+        elif isinstance(event, yaml.ScalarEvent):
+            holder = stack[-1]
+            is_key = isinstance(holder.made, dict) and not holder.keyed
+            holder.put(event.value if is_key else _scalar(event), line)
+        elif isinstance(event, yaml.DocumentStartEvent) and top.made:
+            raise _refuse("bad_yaml", "one document only; remove `---`", line=line)
+    return top.made[0] if top.made else None
+
+
+def from_yaml(text: str) -> dict[str, Any]:
+    """The JSON form of a YAML definition; edges from `needs`, positions by layer.
+
+    A document whose `nodes` is a list is taken as the JSON form already. Raises
+    InvalidDefinition for what has no JSON form; the rest is `read_definition`'s to judge.
+    """
+    document = load_yaml(text)
+    if not isinstance(document, dict):
+        raise _refuse("invalid_field", "write a map with `name:` and `nodes:`")
+    nodes = document.get("nodes")
+    if isinstance(nodes, list):
+        return document
+    if not isinstance(nodes, dict):
+        raise _refuse("missing_field", "write `nodes:` as a map of ids", "nodes")
+    found: list[Problem] = []
+    found += [_unknown(name, name, _OUTER, None) for name in document if name not in _OUTER]
+    if "edges" in document:
+        text = "with `nodes` as a map, write `needs` in place of edges"
+        found.append(Problem("edges", "unknown_field", text))
+    shapes, edges = [], []
+    for name, given in nodes.items():
+        shape = _node(name, given, found)
+        shapes.append(shape)
+        needs = given.get("needs") if isinstance(given, dict) else None
+        edges += _edges(name, needs, nodes, found)
+    if found:
+        raise InvalidDefinition(found)
+    _lay_out(shapes, edges)
+    plain = ("name", "description", "status", "settings")
+    made = {key: document[key] for key in plain if key in document}
+    if "inputs" in document:
+        made["inputs"] = _inputs(document["inputs"])
+    return {**made, "nodes": shapes, "edges": edges}
+
+
+def _unknown(name: str, path: str, known: tuple[str, ...], node: str | None) -> Problem:
+    text = f"is not a known field{did_you_mean(name, list(known)) or '; remove it'}"
+    return Problem(path, "unknown_field", text, node)
+
+
+def _node(name: str, given: Any, found: list[Problem]) -> dict[str, Any]:
+    at = f"nodes.{name}"
+    if given is None or isinstance(given, str):
+        given = {"type": given or "noop"}
+    if not isinstance(given, dict):
+        found.append(Problem(at, "invalid_field", "write a map with `type:`", name))
+        return {"id": name, "type": "", "data": {}}
+    found += [_unknown(key, f"{at}.{key}", _NODE, name) for key in given if key not in _NODE]
+    shape: dict[str, Any] = {"id": name}
+    if "type" in given:
+        shape["type"] = given["type"]
+    if "position" in given:
+        shape["position"] = given["position"]
+    shape["data"] = {key: given[key] for key in _DATA if given.get(key) is not None}
+    return shape
+
+
+def _edges(
+    name: str, needs: Any, nodes: Mapping[str, Any], found: list[Problem]
+) -> list[dict[str, Any]]:
+    entries = [needs] if isinstance(needs, str) else needs or []
+    if not isinstance(entries, list) or not all(isinstance(item, str) for item in entries):
+        text = "a list of node ids, or id.handle for a branch"
+        found.append(Problem(f"nodes.{name}.needs", "invalid_field", text, name))
+        return []
+    made = []
+    for no, entry in enumerate(entries):
+        source, dot, handle = entry.partition(".")
+        if source not in nodes:
+            near = did_you_mean(source, list(nodes)) if len(nodes) <= 1000 else ""
+            text = f"there is no node '{source[:80]}'{near}"
+            found.append(Problem(f"nodes.{name}.needs[{no}]", "dangling_edge", text, name))
+            continue
+        edge = {"id": f"{entry}->{name}", "source": source, "target": name, "type": "default"}
+        made.append({**edge, "sourceHandle": handle if dot else None})
+    return made
+
+
+def _inputs(given: Any) -> Any:
+    """`{day: {type: string}}` or `{day: string}` as the JSON Schema of an object."""
+    if not isinstance(given, dict) or not given:
+        return given
+    if "$schema" in given or isinstance(given.get("properties"), dict):
+        return given
+    if given.get("type") == "object":
+        return given
+    properties, required = {}, []
+    for name, schema in given.items():
+        inner = {"type": schema} if isinstance(schema, str) else schema
+        if isinstance(inner, dict) and isinstance(inner.get("required"), bool):
+            required += [name] if inner["required"] else []
+            inner = {key: value for key, value in inner.items() if key != "required"}
+        properties[name] = {} if inner is None else inner
+    made = {"type": "object", "properties": properties}
+    return {**made, "required": required} if required else made
+
+
+def _lay_out(shapes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> None:
+    numbers = {shape["id"]: no for no, shape in enumerate(shapes)}
+    targets: list[list[int]] = [[] for _ in shapes]
+    for edge in edges:
+        targets[numbers[edge["source"]]].append(numbers[edge["target"]])
+    rows: dict[int, int] = {}
+    for shape, layer in zip(shapes, graph.layers(targets), strict=True):
+        row = rows.get(layer, 0)
+        rows[layer] = row + 1
+        shape.setdefault("position", {"x": layer * COLUMN_PX, "y": row * ROW_PX})
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes also the texts that only YAML 1.2 takes for numbers, such as 1e3."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """The YAML form of a definition as `shape_of` writes it, defaults left out.
+
+    A `status` beside it is one more, with `published` as its default. `from_yaml` reads it back
+    to the same workflow; only edge ids are made anew.
+    """
+    made: dict[str, Any] = {"name": document["name"]}
+    if document.get("description"):
+        made["description"] = document["description"]
+    if document.get("status", _USUAL) != _USUAL:
+        made["status"] = str(document["status"])
+    if document.get("inputs"):
+        made["inputs"] = _short_inputs(document["inputs"])
+    settings = dict(document.get("settings") or {})
+    general = settings.pop("retry", None) or _RETRY
+    if changed := _changed(general, _RETRY):
+        settings["retry"] = changed
+    if settings:
+        made["settings"] = settings
+    needs: dict[str, list[str]] = {}
+    for edge in document.get("edges") or ():
+        handle = f".{edge['sourceHandle']}" if edge.get("sourceHandle") else ""
+        needs.setdefault(edge["target"], []).append(edge["source"] + handle)
+    made["nodes"] = {
+        node["id"]: _node_yaml(node, needs.get(node["id"], []), general)
+        for node in document["nodes"]
+    }
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100}
+    return str(yaml.dump(made, Dumper=_Dumper, default_flow_style=None, **style))
+
+
+def _node_yaml(
+    node: Mapping[str, Any], needs: list[str], general: Mapping[str, Any]
+) -> dict[str, Any]:
+    data = _changed(node.get("data") or {}, _DEFAULTS)
+    if "retry" in data:
+        # Kept when it changes nothing: it still holds when the settings change.
+        data["retry"] = _changed(data["retry"], general) or {
+            "max_attempts": general["max_attempts"]
+        }
+    made = {"type": node["type"], **({"needs": needs} if needs else {}), **data}
+    return {**made, **({"position": node["position"]} if "position" in node else {})}
+
+
+def _changed(given: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key not in usual or value != usual[key]}
+
+
+def _short_inputs(schema: Any) -> Any:
+    short = isinstance(schema, dict) and set(schema) == {"type", "properties"}
+    if short and schema["type"] == "object" and _inputs(schema["properties"]) == schema:
+        return schema["properties"]
+    return schema

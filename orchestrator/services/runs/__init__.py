@@ -1,0 +1,1 @@
+"""The engine: start, claim, report, steer, explain and keep up runs."""

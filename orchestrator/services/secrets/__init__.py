@@ -1,0 +1,1 @@
+"""Secrets and variables, and the masking of what an attempt was given."""

@@ -1,0 +1,173 @@
+"""Answers as JSON values, and how much of one and for how long is read."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+
+from orchestrator.models.runs.task import Failure, Outcome
+from tests.unit.handler_calls import failure_of
+from tests.unit.http_site import Site, body_of, forget_client, send
+from workers.handlers.http import body as http_body
+from workers.handlers.http import handler as http
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Site]:
+    """One server for the module; the client forgets its connections with it."""
+    made = Site()
+    yield made
+    forget_client()
+    made.close()
+
+
+@pytest.fixture
+def site(server: Site) -> Site:
+    """The server, with nothing on it."""
+    return server.reset()
+
+
+class TestParsing:
+    @pytest.mark.parametrize(
+        ("kind", "how", "data", "value"),
+        [
+            ("application/problem+json; charset=utf-8", "auto", b'"x"', "x"),
+            ("application/json", "auto", b'\xef\xbb\xbf{"a":1}', {"a": 1}),
+            ("application/json; charset=latin-1", "auto", b'"\xfc"', "ü"),
+            ("application/json", "auto", b"", None),
+            ("text/plain", "json", b"[1]", [1]),
+            ("application/json", "text", b"[1]", "[1]"),
+            ("text/html; charset=iso-8859-1", "auto", b"\xfc", "ü"),
+            ("text/plain", "text", b"", ""),
+            ("", "auto", "ü".encode(), "ü"),
+            ("text/csv", "auto", b"a,b\n1,x\n", [{"a": 1, "b": "x"}]),
+            ("text/tab-separated-values", "auto", b"a\tb\n1\tx\n", [{"a": 1, "b": "x"}]),
+            ("text/plain", "csv", b"\xef\xbb\xbfa\n", []),
+        ],
+    )
+    def test_by_content_type_or_as_told(
+        self, site: Site, kind: str, how: str, data: bytes, value: Any
+    ) -> None:
+        site.says("/", data, content_type=kind)
+        assert body_of(send(site.url("/"), parse=how)) == value
+
+    def test_columns_of_numbers_become_numbers_and_never_mix_types(self) -> None:
+        text = (
+            "whole,real,zip,mixed,gap,none,long,odd\r\n"
+            '1,1,02134,1,5,,9,1_0\r\n-20,2.5e3,90210,N/A,,,123456789012345678901,"a\nb"\r\n\r\n'
+        )
+        assert http_body.rows(text) == [
+            {
+                "whole": 1, "real": 1.0, "zip": "02134", "mixed": "1",
+                "gap": 5, "none": "", "long": 9.0, "odd": "1_0",
+            },
+            {
+                "whole": -20, "real": 2500.0, "zip": "90210", "mixed": "N/A",
+                "gap": None, "none": "", "long": 123456789012345678901.0, "odd": "a\nb",
+            },
+        ]  # fmt: skip
+
+    def test_numbers_that_are_none_stay_text(self) -> None:
+        for cell in ("nan", "inf", "1e999", "+1", "1.", ".5", "1,5", "0x1", " 1", "--1", "٣"):
+            assert http_body.rows(f'a\n"{cell}"\n') == [{"a": cell}]
+
+    def test_short_lines_are_filled_and_long_ones_refused(self) -> None:
+        assert http_body.rows("a,b\n1\n") == [{"a": 1, "b": None}]
+        with pytest.raises(Exception, match="line 3 of the CSV has 3 cells for 2 columns"):
+            http_body.rows("a,b\n1,2\n1,2,3\n")
+        with pytest.raises(Exception, match="two columns called 'a'"):
+            http_body.rows("a,a\n")
+
+    @pytest.mark.parametrize(
+        ("kind", "data"),
+        [
+            ("application/json", b"<html>busy</html>"),
+            ("application/json", b'{"a": NaN}'),
+            ("image/png", b"\x89PNG\xff"),
+            ("text/plain; charset=klingon", b"x"),
+        ],
+    )
+    def test_an_answer_that_is_not_what_it_says(self, site: Site, kind: str, data: bytes) -> None:
+        site.says("/", data, content_type=kind)
+        failure_of(send(site.url("/")), "bad_response", retryable=True)
+
+    def test_json_that_no_output_can_be(self, site: Site) -> None:
+        site.says("/", b'{"a": "\\u0000"}', content_type="application/json")
+        assert "$.body.a" in failure_of(send(site.url("/")), "bad_output", retryable=False)
+        site.says("/", b"[" * 100 + b"]" * 100, content_type="application/json")
+        failure_of(send(site.url("/")), "bad_output", retryable=False)
+
+    def test_a_head_answer_has_no_body(self, site: Site) -> None:
+        site.answers["/"] = lambda to: (
+            to.send_response(200),
+            to.send_header("content-length", "99999999999"),
+            to.send_header("content-type", "application/json"),
+            to.end_headers(),
+        )[0]
+        assert body_of(send(site.url("/"), method="HEAD")) is None
+
+
+class TestSize:
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(http, "MAX_BODY_BYTES", 1024 * 1024)
+
+    def test_a_body_at_the_limit_passes_and_one_above_does_not(self, site: Site) -> None:
+        site.says("/", b"x" * 1024 * 1024)
+        assert len(body_of(send(site.url("/")))) == 1024 * 1024
+        site.says("/", b"x" * (1024 * 1024 + 1))
+        failure_of(send(site.url("/")), "response_too_large", retryable=False)
+
+    def test_a_body_without_end_is_cut_off(self, site: Site) -> None:
+        def endless(to: BaseHTTPRequestHandler) -> None:
+            to.send_response(200)
+            to.send_header("connection", "close")
+            to.end_headers()
+            while not site.closing.is_set():
+                to.wfile.write(b"x" * 65536)
+
+        site.answers["/"] = endless
+        failure_of(send(site.url("/")), "response_too_large", retryable=False)
+
+    def test_a_gzip_bomb_is_counted_unfolded(self, site: Site) -> None:
+        site.says("/", gzip.compress(b"0" * 5_000_000), content_encoding="gzip")
+        failure_of(send(site.url("/")), "response_too_large", retryable=False)
+        site.says("/", gzip.compress(b"fine"), content_encoding="gzip")
+        assert body_of(send(site.url("/"))) == "fine"
+
+    @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd"])
+    def test_codings_nobody_asked_for_are_refused(self, site: Site, coding: str) -> None:
+        site.says("/", gzip.compress(gzip.compress(b"x")), content_encoding=coding)
+        failure_of(send(site.url("/")), "bad_response", retryable=True)
+
+    def test_a_broken_coding_is_a_bad_response(self, site: Site) -> None:
+        site.says("/", b"no gzip", content_encoding="gzip")
+        failure_of(send(site.url("/")), "bad_response", retryable=True)
+
+
+class TestTime:
+    def timed_out(self, outcome: Outcome) -> None:
+        assert isinstance(outcome, Failure)
+        assert (outcome.error.code, outcome.timed_out) == ("timeout", True)
+
+    @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-A: ", b""])
+    def test_a_server_that_drips_is_cut_off_at_the_deadline(self, site: Site, head: bytes) -> None:
+        def drip(to: BaseHTTPRequestHandler) -> None:
+            to.close_connection = True
+            to.wfile.write(head)
+            while not site.closing.wait(0.02):
+                to.wfile.write(b"x" if head else b"")
+
+        site.answers["/"] = drip
+        began = time.monotonic()
+        self.timed_out(send(site.url("/"), timeout_s=0.15))
+        assert 0.1 < time.monotonic() - began < 1.5
+
+    def test_a_deadline_gone_by_sends_nothing_that_lasts(self, site: Site) -> None:
+        site.answers["/"] = lambda to: site.closing.wait(5) and None
+        self.timed_out(send(site.url("/"), timeout_s=-1))

@@ -1,0 +1,1 @@
+"""Who may come in: guard, permissions of routes, limits, cookies, origins, proxies."""

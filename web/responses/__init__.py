@@ -1,0 +1,1 @@
+"""How answers look: JSON, problems, ETags, headers, compression, idempotency."""

@@ -1,0 +1,1 @@
+"""WebSockets: admission, sending, the stream of a run and of log lines."""

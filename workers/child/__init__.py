@@ -1,0 +1,1 @@
+"""One attempt in a pool child: claim, inputs, handler under its deadline, outcome, logs."""

@@ -1,0 +1,1 @@
+"""Runs without servers: the dry run, and workflows in tests."""

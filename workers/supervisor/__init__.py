@@ -1,0 +1,1 @@
+"""The process beside a Celery worker that beats for it and watches over its children."""
