@@ -1,4 +1,4 @@
-"""Every error the product raises on purpose, each with a stable code.
+"""Every error the product raises on purpose, each with a stable code; the problems it may list.
 
 The docstring of a class is its default message; `web/responses/errors.py` maps a code to an HTTP
 status once.
@@ -7,10 +7,30 @@ status once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from orchestrator.models.problem import Problem
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. All findings of a document are reported together, never the first only."""
+
+    #: `nodes[3].data.config.url`; empty for the document as a whole.
+    path: str
+    #: Stable and snake_case: clients branch on it.
+    code: str
+    #: Names the remedy, for a person.
+    message: str
+    #: The node it belongs to, where there is one.
+    node: str | None = None
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` for a near miss, else an empty string."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word[:100], known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 class ZQError(Exception):

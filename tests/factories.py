@@ -14,7 +14,9 @@ from argon2.profiles import CHEAPEST
 from orchestrator.models.definitions.saved import SavedWorkflow, WorkflowStatus
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
 from orchestrator.models.runs.run import Trigger
-from orchestrator.ports.store import Beat, Moved, NewRun, Store
+from orchestrator.ports.fleet import Beat
+from orchestrator.ports.moves import Moved, NewRun
+from orchestrator.ports.store import Store
 from orchestrator.services.access.passwords import Passwords
 
 PlanJson = dict[str, Any]

@@ -18,7 +18,7 @@ from orchestrator.models.runs.run import Run, RunState
 from orchestrator.models.runs.task import ENDS as TASK_ENDS
 from orchestrator.models.runs.task import MOVES as TASK_MOVES
 from orchestrator.models.runs.task import Task, TaskState
-from orchestrator.ports.store import Reads
+from orchestrator.ports.reads import Reads
 
 _BAD = {TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED}
 _STARTS = {"queued", "running"}

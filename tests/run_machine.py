@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import MARKABLE, Claim
-from orchestrator.ports.store import Ending, LogLine, Mark, Moved, Owner, Release, Take
+from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, Owner, Release, Take
 from tests.contract.rigs import Rig
 from tests.factories import Node, PlanJson, beat, node, plan, start
 

@@ -22,9 +22,8 @@ from typing import Any
 
 from orchestrator.client.building import Workflow
 from orchestrator.client.seen import Event, Run, Task
-from orchestrator.errors import InvalidDefinition
+from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
 from orchestrator.models import egress
-from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.ports.live import Observer
 from workers.in_memory.server import Document, MemoryServer
 from workers.in_memory.worker import Pin, Watching

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.adapters.postgres.fleet import PostgresFleet
 from orchestrator.adapters.postgres.single_connection import Line
-from orchestrator.ports.store import Fleet, Held
+from orchestrator.ports.fleet import Fleet, Held
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:

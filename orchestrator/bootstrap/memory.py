@@ -15,7 +15,7 @@ from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.ports.live import Observer
-from orchestrator.ports.store import Release
+from orchestrator.ports.moves import Release
 from orchestrator.services.definitions.workflows import Workflows
 from orchestrator.services.runs.engine import WorkflowEngine
 from orchestrator.services.runs.steering import Steering

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import InvalidDefinition
-from orchestrator.models.problem import Problem
+from orchestrator.errors import InvalidDefinition, Problem
 
 #: Characters that JSON may hold as they are and YAML may not.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")

@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from orchestrator.models.definitions.plan import Plan
-from orchestrator.ports.store import Moved, Release
+from orchestrator.ports.moves import Moved, Release
 
 #: Celery messages by name: whoever publishes one never imports the code that runs it.
 EXECUTE = "zq.execute"

@@ -1,15 +1,30 @@
-"""What a move of a run takes, and what it did: for those who carry it out and those told of it."""
+"""The moves of runs and tasks: what each takes, what it did, and the port that makes them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from orchestrator.models.runs.event import Event, Kind
-from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.run import RunState, Trigger
 from orchestrator.models.runs.task import Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be stored. `room` roots become `queued` at once, the rest `ready`."""
+
+    id: UUID
+    tenant_id: UUID
+    workflow_id: UUID
+    version: int
+    trigger: Trigger
+    input: Any
+    tags: tuple[str, ...] = ()
+    origin_run_id: UUID | None = None
+    room: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,3 +134,65 @@ class Moved:
         """True when the run's end was part of this transition: nothing is left to settle."""
         last = self.events[-1] if self.events else None
         return last is not None and last.kind is Kind.RUN and RunState(last.state or "").ended
+
+
+class Moves(Protocol):
+    """The moves of runs and tasks. Each call is one transaction that locks its run first.
+
+    A call that finds nothing to do returns None; losing to somebody else is ordinary.
+    """
+
+    def start(self, new: NewRun) -> Moved | None:
+        """Store a run with its tasks and first events, as `UnitOfWork.start` does, all at once.
+
+        None unless `new.version` is the newest one of a workflow that may start runs.
+        """
+
+    def claim(
+        self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
+    ) -> Moved | None:
+        """Take queued (task_no, attempt) pairs for one owner: queued -> running.
+
+        Repeated with the same claim it returns what that claim holds of them, so a caller that got
+        no answer asks again.
+        """
+
+    def settle(
+        self,
+        run_id: UUID,
+        claim_id: UUID,
+        endings: Sequence[Ending],
+        *,
+        logs: Sequence[LogLine] = (),
+        take: Take | None = None,
+        room: int = 0,
+    ) -> Moved | None:
+        """End attempts of one claim, record their log lines, and let dependants follow.
+
+        `endings` name each task at most once. An attempt that somebody else owns by now is left
+        out of `accepted` and changes nothing; with `take`, `claimed` then holds all that the claim
+        holds, since it may be a repeat of a call that got no answer. With no endings it only
+        records lines. Log events come first in `events`.
+        """
+
+    def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
+        """Give ready and due tasks their next message."""
+
+    def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
+        """Stop a run; it ends as `to` when no attempt is live. None for an unknown run."""
+
+    def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
+        """Pause or resume: move a run that is `was`. `Moved.was` tells what it really was.
+
+        On resume every queued attempt is in `queued`: workers dropped their announcements.
+        """
+
+    def mark(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
+        """Settle a task by hand and let dependants follow; whoever holds it has lost it.
+
+        `Moved.was` tells what the task was. Without events nothing was changed: the run is neither
+        running nor paused, or the task is not in MARKABLE. None for an unknown task.
+        """
+
+    def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
+        """End a run whose tasks have all ended; None when it has ended already or cannot yet."""

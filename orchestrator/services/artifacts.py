@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from orchestrator.ports.reads import Reads
 from orchestrator.ports.runtime import Artifact, Artifacts
-from orchestrator.ports.store import Reads
 from orchestrator.services.quotas import Quotas
 
 _RUNS_KEPT = 1024

@@ -17,7 +17,7 @@ from orchestrator.models.definitions.saved import SavedWorkflow
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.acting import acting, note, origin
 from orchestrator.ports.audit import Audit, AuditEntry, AuditFilter, Happening, Head
-from orchestrator.ports.store import NewRun
+from orchestrator.ports.moves import NewRun
 
 #: Entries in memory at a time while a chain is checked or exported.
 PAGE = 1000

@@ -21,7 +21,8 @@ from orchestrator.bootstrap import core as bootstrap
 from orchestrator.bootstrap.core import Core
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.task import Claim, Value
-from orchestrator.ports.store import LogLine, Owner, RunFilter
+from orchestrator.ports.moves import LogLine, Owner
+from orchestrator.ports.reads import RunFilter
 from orchestrator.settings import Auth, Settings, Web
 from tests.factories import SECRET_KEY, quick_passwords
 from web.app import create_app

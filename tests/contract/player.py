@@ -10,7 +10,8 @@ from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import Run, RunState
 from orchestrator.models.runs.task import Task
-from orchestrator.ports.store import Ending, LogLine, Moved, Owner, Store, Take
+from orchestrator.ports.moves import Ending, LogLine, Moved, Owner, Take
+from orchestrator.ports.store import Store
 from tests.factories import PlanJson, start
 
 OWNER = Owner(worker_id=UUID(int=7), pid=1)

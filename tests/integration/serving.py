@@ -20,7 +20,7 @@ import websocket
 from orchestrator.bootstrap.core import Core
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.task import Claim, Value
-from orchestrator.ports.store import LogLine, Owner
+from orchestrator.ports.moves import LogLine, Owner
 from tests.factories import SECRET_KEY
 
 KEY = "an-admin-key-of-tests"

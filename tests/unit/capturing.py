@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ports.store import LogLine
+from orchestrator.ports.moves import LogLine
 from workers.child import capture_hub
 from workers.child.capture import Capture
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.models.access.permissions import Permission
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 from orchestrator.services.runs.bulk import Batch, Bulk
 from web.api.runs import filter_of, routes
 from web.context import core, shared

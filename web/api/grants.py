@@ -8,9 +8,8 @@ from uuid import UUID
 
 from flask import Response
 
-from orchestrator.errors import InvalidDefinition
+from orchestrator.errors import InvalidDefinition, Problem
 from orchestrator.models.access.permissions import Permission
-from orchestrator.models.problem import Problem
 from orchestrator.ports.access import Grant
 from web.context import core, principal
 from web.openapi.document import Routes

@@ -14,12 +14,13 @@ from orchestrator.errors import (
     IllegalMove,
     InvalidDefinition,
     NotFound,
+    Problem,
     ServiceUnavailable,
+    did_you_mean,
 )
 from orchestrator.models.access.permissions import Permission
 from orchestrator.models.definitions.node import CATALOGUE, NodeType
 from orchestrator.models.expressions import expression
-from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.models.runs.run import Run
 from web.access.trying import demand_for_test, preview_scope
 from web.context import Shared, core, shared, tenant_id

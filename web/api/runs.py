@@ -15,7 +15,7 @@ from flask import Response, jsonify
 from orchestrator.models.access.permissions import Permission
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import Task, TaskState
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 from web.access.narrowing import among
 from web.api.workflows import page_of_runs
 from web.context import core, tenant_id

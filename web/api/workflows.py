@@ -15,7 +15,7 @@ from orchestrator.errors import InvalidDefinition
 from orchestrator.models.access.permissions import Permission
 from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 from orchestrator.services.definitions.reading import read_definition
 from web.access.narrowing import among, demand, demand_everywhere
 from web.context import core, tenant_id

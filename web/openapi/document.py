@@ -17,9 +17,8 @@ from flask_smorest import Api, Blueprint
 from webargs.flaskparser import FlaskParser
 
 from orchestrator import __version__
-from orchestrator.errors import BadRequest, InvalidDefinition
+from orchestrator.errors import BadRequest, InvalidDefinition, Problem, did_you_mean
 from orchestrator.models.access.permissions import Permission
-from orchestrator.models.problem import Problem, did_you_mean
 from web.access import needs
 from web.responses import deprecation
 from web.responses.errors import MEDIA_TYPE

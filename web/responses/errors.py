@@ -18,6 +18,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from wsproto.utilities import RemoteProtocolError
 
 from orchestrator.errors import (
+    Problem,
     QuotaExceeded,
     RateLimited,
     ServiceUnavailable,
@@ -25,7 +26,6 @@ from orchestrator.errors import (
     Unauthorized,
     ZQError,
 )
-from orchestrator.models.problem import Problem
 
 log = logging.getLogger(__name__)
 

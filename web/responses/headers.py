@@ -8,8 +8,7 @@ from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
-from orchestrator.errors import BadRequest
-from orchestrator.models.problem import Problem
+from orchestrator.errors import BadRequest, Problem
 from orchestrator.ports.acting import Origin, come_from
 from web.context import address
 

@@ -9,8 +9,7 @@ from typing import Any
 import orjson
 from flask import request
 
-from orchestrator.errors import BadRequest
-from orchestrator.models.problem import Problem
+from orchestrator.errors import BadRequest, Problem
 
 MAX_LENGTH = 200
 

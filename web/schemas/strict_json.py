@@ -15,8 +15,7 @@ import orjson
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from orchestrator.errors import BadRequest, TooLarge, UnsupportedMedia
-from orchestrator.models.problem import Problem
+from orchestrator.errors import BadRequest, Problem, TooLarge, UnsupportedMedia
 
 MAX_DEPTH = 64
 #: Beyond this, JavaScript and float8 change an integer without a word.

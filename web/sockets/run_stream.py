@@ -13,9 +13,8 @@ from uuid import UUID
 
 from flask import g, request
 
-from orchestrator.errors import BadRequest, NotFound, StoreUnavailable
+from orchestrator.errors import BadRequest, NotFound, Problem, StoreUnavailable
 from orchestrator.models.access.permissions import Permission, Principal
-from orchestrator.models.problem import Problem
 from orchestrator.models.runs.event import withheld
 from orchestrator.models.runs.run import ENDS, Run
 from orchestrator.ports.live import Subscription

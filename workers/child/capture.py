@@ -15,7 +15,7 @@ from contextvars import Token
 from typing import Self
 
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.ports.store import LogLine
+from orchestrator.ports.moves import LogLine
 from orchestrator.services.secrets.masking import LineMasker, Masker
 from workers.child import capture_hub
 

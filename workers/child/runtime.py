@@ -21,7 +21,7 @@ from orchestrator.bootstrap.core import Core
 from orchestrator.errors import StoreUnavailable, ZQError
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.runs.task import Claim, Outcome, TaskError
-from orchestrator.ports.store import LogLine, Moved, Owner, Take
+from orchestrator.ports.moves import LogLine, Moved, Owner, Take
 from workers.child.attempt import Attempts
 from workers.child.batch import Batch, HandBack
 from workers.child.capture import Capture

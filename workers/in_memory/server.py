@@ -25,7 +25,7 @@ from orchestrator.models.runs.large_output import file_of
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import MARKS, Task, TaskState
 from orchestrator.ports.live import Observer
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 from workers.in_memory.worker import MemoryWorker, Pin, Watching
 
 Document = dict[str, Any]

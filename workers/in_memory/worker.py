@@ -22,7 +22,7 @@ from orchestrator.models.egress import Egress
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.runs.task import Claim, Failure, Outcome, Skip, TaskError, Value
-from orchestrator.ports.store import LogLine, Owner, Release
+from orchestrator.ports.moves import LogLine, Owner, Release
 from orchestrator.settings import Limits
 from workers import functions
 from workers.child.attempt import Attempts

@@ -22,7 +22,7 @@ from uuid import UUID
 from orchestrator import __version__, settings
 from orchestrator.bootstrap.fleet import FleetCore
 from orchestrator.errors import StoreUnavailable
-from orchestrator.ports.store import Beat, Fleet, Held, Pulse
+from orchestrator.ports.fleet import Beat, Fleet, Held, Pulse
 from orchestrator.process import log_lines
 from orchestrator.settings import Settings
 from workers.identity import CARD, CLOSING, Identity, identity

@@ -26,7 +26,7 @@ from orchestrator.errors import ZQError
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.runs.task import TaskState
 from orchestrator.ports.dispatch import FINISH_QUEUE, FINISH_RUN
-from orchestrator.ports.store import Moved, Release
+from orchestrator.ports.moves import Moved, Release
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from celery import Celery
 from kombu.serialization import dumps
 
 from orchestrator.ports.dispatch import EXECUTE
-from orchestrator.ports.store import Release
+from orchestrator.ports.moves import Release
 
 
 class _Pushes:

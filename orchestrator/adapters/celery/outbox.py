@@ -18,7 +18,7 @@ from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.runs.event import Event
 from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Observer
-from orchestrator.ports.store import Moved, Release
+from orchestrator.ports.moves import Moved, Release
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from itertools import chain
 from uuid import UUID
 
 from orchestrator.models.definitions.plan import Plan
-from orchestrator.ports.store import Moved, Release
+from orchestrator.ports.moves import Moved, Release
 
 
 class MemoryDispatcher:

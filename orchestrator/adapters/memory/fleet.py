@@ -20,7 +20,8 @@ from orchestrator.adapters.memory.tables import (
 from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import Claim, TaskState
-from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
+from orchestrator.ports.fleet import Beat, Held, Pulse
+from orchestrator.ports.moves import Owner, Release
 
 #: A supervisor stops an attempt at its deadline; this much later it is plainly not doing so.
 _FAR_PAST_S = 60.0
@@ -30,7 +31,7 @@ _TIMED = (TaskState.RETRYING, TaskState.WAITING)
 
 
 class MemoryFleet:
-    """Answers `ports.store.Fleet`."""
+    """Answers `ports.fleet.Fleet`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

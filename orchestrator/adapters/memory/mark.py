@@ -12,7 +12,7 @@ from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import RunRow, TaskRow, pack
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import MARKABLE, TaskState, check_move
-from orchestrator.ports.store import Mark
+from orchestrator.ports.moves import Mark
 
 _PAST = frozenset({TaskState.READY, TaskState.RETRYING})
 

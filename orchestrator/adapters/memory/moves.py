@@ -15,7 +15,7 @@ from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskR
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import TaskState
-from orchestrator.ports.store import Ending, LogLine, Mark, Moved, NewRun, Owner, Take
+from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, NewRun, Owner, Take
 
 _HOLDS_NO_ATTEMPT = frozenset(
     {
@@ -29,7 +29,7 @@ _HOLDS_NO_ATTEMPT = frozenset(
 
 
 class MemoryMoves:
-    """Answers `ports.store.Moves`."""
+    """Answers `ports.moves.Moves`."""
 
     def __init__(
         self, tables: Tables, audit: MemoryAudit, start: Callable[[NewRun], Moved | None]

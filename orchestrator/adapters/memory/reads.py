@@ -13,14 +13,14 @@ from orchestrator.models.runs.large_output import file_of
 from orchestrator.models.runs.run import Run, RunState
 from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.ports.log_lines import LinePlace, LogFilter, LogPage
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 
 #: There is no schema to migrate here: it fits every release.
 REVISION = 9999
 
 
 class MemoryReads:
-    """Answers `ports.store.Reads`."""
+    """Answers `ports.reads.Reads`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

@@ -12,7 +12,7 @@ from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import RunRow, pack, unpack
 from orchestrator.models.runs.large_output import file_of, marker
 from orchestrator.models.runs.task import TaskState
-from orchestrator.ports.store import Moved
+from orchestrator.ports.moves import Moved
 
 
 def take_over(

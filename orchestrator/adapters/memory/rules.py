@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.adapters.memory.tables import TaskRow, unpack
 from orchestrator.models.runs.task import TaskState
-from orchestrator.ports.store import Ending
+from orchestrator.ports.moves import Ending
 
 _FAILED = frozenset({TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED})
 

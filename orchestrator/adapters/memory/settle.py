@@ -31,7 +31,7 @@ from orchestrator.adapters.memory.tables import (
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import Claim, TaskState, check_move
-from orchestrator.ports.store import Ending, LogLine, Release, Take
+from orchestrator.ports.moves import Ending, LogLine, Release, Take
 
 _PARKED = frozenset({TaskState.RETRYING, TaskState.WAITING})
 _FAILED = frozenset({TaskState.FAILED, TaskState.TIMED_OUT})

@@ -15,9 +15,8 @@ from orchestrator.adapters.memory.tables import Tables
 from orchestrator.adapters.memory.unit_of_work import MemoryUnitOfWork
 from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.ports.acting import acting
-from orchestrator.ports.moves import Moved
+from orchestrator.ports.moves import Moved, NewRun
 from orchestrator.ports.runtime import Clock
-from orchestrator.ports.store import NewRun
 
 
 class MemoryStore:

@@ -19,8 +19,8 @@ from orchestrator.models.quota import Quota
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import Claim, TaskState
+from orchestrator.ports.moves import Owner, Release
 from orchestrator.ports.runtime import Clock
-from orchestrator.ports.store import Owner, Release
 
 #: Runs in which something may still start.
 STARTABLE = frozenset({RunState.QUEUED, RunState.RUNNING})

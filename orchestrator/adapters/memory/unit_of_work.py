@@ -31,7 +31,7 @@ from orchestrator.errors import (
 from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.models.runs.event import Kind
 from orchestrator.models.runs.task import TaskState
-from orchestrator.ports.store import Moved, NewRun
+from orchestrator.ports.moves import Moved, NewRun
 
 Undo = Callable[[], object]
 _LIVE = frozenset(WorkflowStatus) - {WorkflowStatus.ARCHIVED}
@@ -110,7 +110,7 @@ class MemoryUnitOfWork:
 
 
 class MemoryKeys:
-    """Answers `ports.store.Keys`."""
+    """Answers `ports.workflows.Keys`."""
 
     def __init__(self, tables: Tables, undo: list[Undo]) -> None:
         self._tables = tables
@@ -132,7 +132,7 @@ class MemoryKeys:
 
 
 class MemoryWorkflows:
-    """Answers `ports.store.Workflows`."""
+    """Answers `ports.workflows.Workflows`."""
 
     def __init__(self, tables: Tables, undo: list[Undo]) -> None:
         self._tables = tables

@@ -13,7 +13,8 @@ from orchestrator.adapters.postgres.partitions import make_months
 from orchestrator.adapters.postgres.sql import statements
 from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.runs.task import Claim
-from orchestrator.ports.store import Beat, Held, Owner, Pulse, Release
+from orchestrator.ports.fleet import Beat, Held, Pulse
+from orchestrator.ports.moves import Owner, Release
 
 
 class Cursors(Protocol):
@@ -24,7 +25,7 @@ class Cursors(Protocol):
 
 
 class PostgresFleet:
-    """Answers `ports.store.Fleet`."""
+    """Answers `ports.fleet.Fleet`."""
 
     def __init__(self, pool: Cursors) -> None:
         self._pool = pool

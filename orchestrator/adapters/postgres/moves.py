@@ -13,7 +13,7 @@ from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import Claim
 from orchestrator.ports.acting import acting
-from orchestrator.ports.store import Ending, LogLine, Mark, Moved, NewRun, Owner, Release, Take
+from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, NewRun, Owner, Release, Take
 
 _START = "SELECT zq_start_newest_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
 _CLAIM = "SELECT zq_claim_v1(%s, %s::int[], %s::int[], %s, %s, %s)"
@@ -29,7 +29,7 @@ _FINISH = "SELECT zq_finish_v1(%s, %s::jsonb, %s::jsonb)"
 
 
 class PostgresMoves:
-    """Answers `ports.store.Moves`."""
+    """Answers `ports.moves.Moves`."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -28,13 +28,13 @@ from orchestrator.models.runs.large_output import file_of
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.ports.log_lines import LogFilter, LogPage
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 
 _LARGE = (runs.c.input, runs.c.output)
 
 
 class PostgresReads:
-    """Answers `ports.store.Reads`."""
+    """Answers `ports.reads.Reads`."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

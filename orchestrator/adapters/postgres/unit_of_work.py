@@ -21,7 +21,7 @@ from orchestrator.errors import (
     VersionMismatch,
 )
 from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
-from orchestrator.ports.store import Moved, NewRun
+from orchestrator.ports.moves import Moved, NewRun
 
 _START = "SELECT zq_start_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
 _RERUN = "SELECT zq_rerun_v1(%s, %s, %s, %s::int[], %s, %s::text[], %s)"
@@ -66,7 +66,7 @@ class PostgresUnitOfWork:
 
 
 class PostgresKeys:
-    """Answers `ports.store.Keys`."""
+    """Answers `ports.workflows.Keys`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -98,7 +98,7 @@ class PostgresKeys:
 
 
 class PostgresWorkflows:
-    """Answers `ports.store.Workflows`."""
+    """Answers `ports.workflows.Workflows`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

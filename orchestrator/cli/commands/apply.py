@@ -12,8 +12,7 @@ import click
 from orchestrator.cli.terminal.options import confirm, format_option, server_option, yes_option
 from orchestrator.cli.terminal.output import clean, complain, progress, say, show
 from orchestrator.cli.terminal.source import Lines
-from orchestrator.errors import InvalidDefinition, ZQError
-from orchestrator.models.problem import Problem
+from orchestrator.errors import InvalidDefinition, Problem, ZQError
 
 if TYPE_CHECKING:
     from orchestrator.client.documents import WorkflowDoc

@@ -12,9 +12,8 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from orchestrator.errors import SettingsError
+from orchestrator.errors import SettingsError, did_you_mean
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.models.problem import did_you_mean
 
 SETTING = "ZQ_OIDC__PROVIDERS"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from orchestrator.models.problem import Problem, did_you_mean
+from orchestrator.errors import Problem, did_you_mean
 
 MAX_SCHEMA_NODES = 5000
 MAX_DEPTH = 64

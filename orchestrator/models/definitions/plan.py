@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import InvalidDefinition
+from orchestrator.errors import InvalidDefinition, Problem
 from orchestrator.models.definitions import graph
 from orchestrator.models.definitions.node import DEFAULT_TIMEOUT_S, Node, RetryPolicy
 from orchestrator.models.definitions.validation import adjacency, findings
 from orchestrator.models.definitions.workflow import Workflow
 from orchestrator.models.expressions.expression import Reference, expression_references
-from orchestrator.models.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import Problem, did_you_mean
 from orchestrator.models.definitions import graph, json_schema
 from orchestrator.models.definitions.catalogue import CATALOGUE, expression_fields
 from orchestrator.models.definitions.json_schema import place
 from orchestrator.models.definitions.node import NODE_ID, Node
 from orchestrator.models.expressions import expression
 from orchestrator.models.expressions.expression import Reference
-from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.models.secret import NAME
 
 if TYPE_CHECKING:

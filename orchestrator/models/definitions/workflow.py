@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.errors import Problem
 from orchestrator.models.definitions import json_schema, validation
 from orchestrator.models.definitions.node import Node, RetryPolicy
-from orchestrator.models.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator.errors import ExpressionError
+from orchestrator.errors import ExpressionError, did_you_mean
 from orchestrator.models.expressions.functions import FUNCTIONS
-from orchestrator.models.problem import did_you_mean
 
 MAX_SOURCE = 8192
 MAX_NESTING = 40

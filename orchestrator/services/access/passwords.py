@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from orchestrator.errors import InvalidDefinition, ServiceUnavailable
-from orchestrator.models.problem import Problem
+from orchestrator.errors import InvalidDefinition, Problem, ServiceUnavailable
 
 LEAST_CHARACTERS, MOST_BYTES = 12, 1024
 #: Hashes computed at a time in a process: each takes 64 MiB and up to four threads.

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
-from orchestrator.errors import Forbidden, InvalidDefinition, NotFound
+from orchestrator.errors import Forbidden, InvalidDefinition, NotFound, Problem, did_you_mean
 from orchestrator.models.access.permissions import (
     GRANTABLE,
     ROLES,
@@ -15,7 +15,6 @@ from orchestrator.models.access.permissions import (
     Principal,
     permissions_of,
 )
-from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.ports.access import AccessWork
 
 _EMAIL = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@[^\s@<>\"(),:;\\\[\]_]{1,190}")

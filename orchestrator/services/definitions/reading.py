@@ -11,13 +11,12 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from orchestrator.errors import InvalidDefinition
+from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
 from orchestrator.models.definitions.json_schema import place
 from orchestrator.models.definitions.node import Backoff, Node, OnLost, RetryPolicy, TriggerRule
 from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.definitions.validation import MAX_EDGES, MAX_NODES
 from orchestrator.models.definitions.workflow import Edge, Workflow, WorkflowSettings
-from orchestrator.models.problem import Problem, did_you_mean
 from orchestrator.services.definitions.schemas import (
     FIELD_NAMES,
     REFUSED_RULES,

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.errors import InvalidDefinition
+from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
 from orchestrator.models.definitions import graph
 from orchestrator.models.definitions.node import (
     DEFAULT_PRIORITY,
@@ -22,7 +22,6 @@ from orchestrator.models.definitions.node import (
     TriggerRule,
 )
 from orchestrator.models.definitions.saved import WorkflowStatus
-from orchestrator.models.problem import Problem, did_you_mean
 
 MAX_CHARACTERS = 5_000_000
 MAX_DEPTH = 64

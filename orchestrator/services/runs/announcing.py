@@ -12,7 +12,7 @@ from uuid import UUID
 
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.ports.dispatch import Dispatcher
-from orchestrator.ports.store import Release
+from orchestrator.ports.moves import Release
 
 #: Only these: doing one twice after a crash changes nothing outside.
 PURE = frozenset({"noop", "transform", "branch"})

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from orchestrator.errors import QuotaExceeded, ServiceUnavailable, ZQError
 from orchestrator.models.runs.run import ENDS, Run, RunState
-from orchestrator.ports.store import RunFilter, Store
+from orchestrator.ports.reads import RunFilter
+from orchestrator.ports.store import Store
 from orchestrator.services.runs.steering import Steering
 
 #: The most runs one call touches.

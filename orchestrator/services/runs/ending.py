@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.runs.task import Claim, Failure, Outcome, Skip, TaskError, TaskState, Value
-from orchestrator.ports.store import Ending
+from orchestrator.ports.moves import Ending
 
 
 def ending_of(claim: Claim, outcome: Outcome, plan: Plan, chance: Callable[[], float]) -> Ending:

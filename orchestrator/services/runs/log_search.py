@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.ports.log_lines import LogFilter, LogPage
-from orchestrator.ports.store import Reads
+from orchestrator.ports.reads import Reads
 
 #: From the least to the most grave.
 LEVELS = ("debug", "info", "warning", "error", "critical")

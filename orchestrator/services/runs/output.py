@@ -13,8 +13,8 @@ from orchestrator.models.expressions import expression
 from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.runs.large_output import name_of
 from orchestrator.models.runs.task import TaskError
+from orchestrator.ports.reads import Reads
 from orchestrator.ports.runtime import Artifacts, Clock
-from orchestrator.ports.store import Reads
 from orchestrator.services.runs import large_outputs
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from uuid import UUID
 from orchestrator.errors import InvalidDefinition, NotFound
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.definitions.plan import compile as compile_plan
-from orchestrator.ports.store import Reads, UnitOfWork
+from orchestrator.ports.reads import Reads
+from orchestrator.ports.store import UnitOfWork
 from orchestrator.services.definitions.reading import read_stored
 
 #: Plans a process keeps; a plan of 10,000 nodes is some 20 MB.

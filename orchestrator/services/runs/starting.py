@@ -21,9 +21,9 @@ from orchestrator.models.definitions.workflow import check_input
 from orchestrator.models.ids import uuid7
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import TaskState
-from orchestrator.ports.moves import Moved
+from orchestrator.ports.moves import Moved, NewRun
 from orchestrator.ports.runtime import Clock
-from orchestrator.ports.store import NewRun, Store
+from orchestrator.ports.store import Store
 from orchestrator.services.auditing import note_run
 from orchestrator.services.definitions.reading import read_definition, shape_of
 from orchestrator.services.definitions.workflows import stored_plan

@@ -15,9 +15,9 @@ from orchestrator.models.ids import uuid7
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import MARKABLE, Task, TaskState, storable
 from orchestrator.ports.acting import acting
-from orchestrator.ports.moves import Moved
+from orchestrator.ports.moves import Mark, Moved, NewRun
 from orchestrator.ports.runtime import Artifacts, Clock
-from orchestrator.ports.store import Mark, NewRun, Store
+from orchestrator.ports.store import Store
 from orchestrator.services.auditing import note_run
 from orchestrator.services.runs.engine import WorkflowEngine
 

@@ -18,8 +18,9 @@ from orchestrator.models.ids import time_of
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import Failure, TaskError
 from orchestrator.ports.dispatch import Dispatcher
+from orchestrator.ports.fleet import Held
 from orchestrator.ports.runtime import Artifacts, Clock
-from orchestrator.ports.store import Held, Store
+from orchestrator.ports.store import Store
 from orchestrator.process.stop_signal import StopSignal
 from orchestrator.services.runs.engine import WorkflowEngine
 from orchestrator.settings import Upkeep as UpkeepSettings

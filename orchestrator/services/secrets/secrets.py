@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from uuid import UUID
 
-from orchestrator.errors import Conflict, InvalidDefinition, NotFound, SecretUnreadable
+from orchestrator.errors import Conflict, InvalidDefinition, NotFound, Problem, SecretUnreadable
 from orchestrator.models.access.permissions import ADMIN
-from orchestrator.models.problem import Problem
 from orchestrator.models.secret import NAME, Sealed, SealedSecret, Secret, refused
 from orchestrator.ports.acting import Acting, acting_as, note
 from orchestrator.ports.quotas import QuotaChecks

@@ -8,8 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from orchestrator.errors import InvalidDefinition, NotFound
-from orchestrator.models.problem import Problem
+from orchestrator.errors import InvalidDefinition, NotFound, Problem
 from orchestrator.models.secret import ENVIRONMENT, MAX_VARIABLE_BYTES, NAME, Variable
 from orchestrator.ports.secrets import VariableRows
 from orchestrator.services.secrets.secrets import name_problems

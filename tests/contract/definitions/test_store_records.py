@@ -15,7 +15,8 @@ from orchestrator.errors import IdempotencyMismatch, NameTaken, VersionMismatch
 from orchestrator.models.definitions.saved import SavedWorkflow, WorkflowStatus
 from orchestrator.models.ids import DEFAULT_TENANT, time_of, uuid7
 from orchestrator.models.runs.run import RunState, Trigger
-from orchestrator.ports.store import RunFilter, Store
+from orchestrator.ports.reads import RunFilter
+from orchestrator.ports.store import Store
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import (

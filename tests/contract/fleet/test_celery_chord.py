@@ -22,7 +22,7 @@ from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.task import Claim, Failure, Outcome, TaskError, Value
 from orchestrator.ports.dispatch import EXECUTE, FINISH_QUEUE, FINISH_RUN
-from orchestrator.ports.store import Owner, Release
+from orchestrator.ports.moves import Owner, Release
 from orchestrator.services.runs.engine import WorkflowEngine
 from orchestrator.settings import Redis, Settings
 from tests.factories import new_id

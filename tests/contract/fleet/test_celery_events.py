@@ -22,7 +22,7 @@ from orchestrator.errors import StoreUnavailable
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.definitions.plan import compile as compile_plan
 from orchestrator.models.runs.event import Event, Kind
-from orchestrator.ports.store import Moved, Release
+from orchestrator.ports.moves import Moved, Release
 from orchestrator.services.definitions.reading import read_definition
 from orchestrator.settings import Broker, Redis, Settings
 from tests.factories import new_id

@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.ports.store import Held, Owner
+from orchestrator.ports.fleet import Held
+from orchestrator.ports.moves import Owner
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import beat, chain, join_of, new_id

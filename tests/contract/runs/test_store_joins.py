@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Owner, Take
+from orchestrator.ports.moves import Owner, Take
 from tests.contract.player import OWNER, Player
 from tests.contract.rigs import Rig
 from tests.factories import chain, diamond, join_of, node, plan

@@ -16,7 +16,7 @@ from orchestrator.adapters.postgres.pool import normal_url
 from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.log_lines import LogFilter, LogPage
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 from orchestrator.services.runs.log_search import search
 from tests.contract.player import Player
 from tests.contract.rigs import PostgresRig, Rig

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Mark, Moved
+from orchestrator.ports.moves import Mark, Moved
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import beat, chain, join_of, new_id, node, plan

@@ -18,7 +18,7 @@ from orchestrator.errors import StoreUnavailable
 from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Ending
+from orchestrator.ports.moves import Ending
 from orchestrator.services.definitions.workflows import Workflows
 from tests.contract.player import Player
 from tests.contract.rigs import PostgresRig, Rig

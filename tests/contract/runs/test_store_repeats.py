@@ -14,7 +14,7 @@ from orchestrator.errors import StoreUnavailable
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.event import Event
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Moved, Take
+from orchestrator.ports.moves import Moved, Take
 from tests.api.conftest import build_core
 from tests.contract.player import OWNER, Player
 from tests.contract.rigs import Rig

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import IllegalMove
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Moved
+from orchestrator.ports.moves import Moved
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import chain, diamond, new_id, new_run, node, plan, store_workflow

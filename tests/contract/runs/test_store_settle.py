@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.models.runs.event import Kind
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Take
+from orchestrator.ports.moves import Take
 from tests.contract.player import OWNER, Player
 from tests.contract.rigs import Rig
 from tests.factories import beat, chain, diamond, join_of, new_id, node, plan

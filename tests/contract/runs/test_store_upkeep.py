@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Owner
+from orchestrator.ports.moves import Owner
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
 from tests.factories import beat, chain, join_of, node, plan

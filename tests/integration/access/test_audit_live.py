@@ -30,7 +30,7 @@ from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.access import User
 from orchestrator.ports.acting import Acting, acting_as
 from orchestrator.ports.audit import AuditFilter
-from orchestrator.ports.store import Owner
+from orchestrator.ports.moves import Owner
 from orchestrator.services.auditing import PAGE, Auditing
 from orchestrator.settings import Auth, Database, Limits, Redis, Settings
 from tests.conftest import Databases

@@ -25,7 +25,7 @@ from orchestrator.errors import SettingsError, StoreUnavailable
 from orchestrator.models.access.permissions import ADMIN
 from orchestrator.models.ids import lowest_uuid7
 from orchestrator.ports.acting import Acting, acting_as
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 from tests.factories import chain, new_run, store_workflow
 from tests.integration.embedded_rig import system, wheels
 

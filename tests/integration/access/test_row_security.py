@@ -23,7 +23,7 @@ from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.run import RunState
 from orchestrator.ports.acting import Acting, acting_as, note
 from orchestrator.ports.log_lines import LogFilter
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 from tests.conftest import Databases
 from tests.contract.player import Player
 from tests.contract.rigs import PostgresRig

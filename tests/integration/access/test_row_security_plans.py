@@ -22,7 +22,7 @@ from orchestrator.models.access.permissions import ADMIN
 from orchestrator.models.runs.run import RunState
 from orchestrator.ports.acting import Acting, acting_as
 from orchestrator.ports.log_lines import LogFilter
-from orchestrator.ports.store import RunFilter
+from orchestrator.ports.reads import RunFilter
 from tests.conftest import Databases
 from tests.contract.rigs import PostgresRig
 from tests.factories import chain, store_workflow

@@ -19,7 +19,7 @@ import pytest
 from orchestrator.adapters.embedded.process import free_port
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Release
+from orchestrator.ports.moves import Release
 from orchestrator.settings import Broker
 from tests.conftest import Databases
 from tests.integration.live import Live, living

@@ -22,7 +22,8 @@ from orchestrator.adapters.memory.fleet import MemoryFleet
 from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.errors import StoreUnavailable
-from orchestrator.ports.store import Beat, Held, Owner, Pulse
+from orchestrator.ports.fleet import Beat, Held, Pulse
+from orchestrator.ports.moves import Owner
 from orchestrator.services.runs.engine import WorkflowEngine
 from orchestrator.services.runs.upkeep import Upkeep
 from orchestrator.settings import Settings, Worker

@@ -16,7 +16,7 @@ from orchestrator.bootstrap import core as bootstrap
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.event import Kind
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.store import Release
+from orchestrator.ports.moves import Release
 from tests.gate import Gate
 from tests.integration.live import Live
 from tests.waiting import wait_for

@@ -6,7 +6,7 @@ import threading
 
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.models.definitions.plan import compile as compile_plan
-from orchestrator.ports.store import Release
+from orchestrator.ports.moves import Release
 from orchestrator.services.definitions.reading import read_definition
 from orchestrator.services.runs.announcing import Announcer, Pace
 from tests.factories import new_id

@@ -13,7 +13,7 @@ from orchestrator.adapters.memory.live import MemoryChannel
 from orchestrator.adapters.memory.runtime import SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.models.runs.event import Event, Kind
-from orchestrator.ports.store import Release
+from orchestrator.ports.moves import Release
 from tests.factories import beat, new_id
 
 RUN, OTHER = new_id(), new_id()

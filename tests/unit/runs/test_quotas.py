@@ -18,7 +18,7 @@ from orchestrator.models.ids import DEFAULT_TENANT, uuid7
 from orchestrator.models.quota import EVERYBODY, Quota
 from orchestrator.models.runs.task import Value
 from orchestrator.ports.acting import Acting, acting_as
-from orchestrator.ports.store import Owner, Take
+from orchestrator.ports.moves import Owner, Take
 from orchestrator.services.artifacts import CountedArtifacts
 from orchestrator.services.quotas import Quotas
 from orchestrator.services.runs.engine import WorkflowEngine

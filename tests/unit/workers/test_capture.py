@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.ports.store import LogLine
+from orchestrator.ports.moves import LogLine
 from tests.unit.capturing import Sink, captured, kept_streams, messages, start
 from workers.child import capture_hub
 from workers.child.capture import printable
