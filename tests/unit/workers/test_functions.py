@@ -124,7 +124,7 @@ def test_an_exception_is_a_failure_with_the_functions_frame() -> None:
     outcome = python("broken")
     failure_of(outcome, "lookup_error", retryable=True)
     assert "in broken" in outcome.error.traceback
-    assert "workers/" not in outcome.error.traceback
+    assert 'File "workers/' not in outcome.error.traceback
 
 
 def test_what_cannot_work_is_refused_at_once() -> None:
