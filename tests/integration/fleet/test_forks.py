@@ -21,7 +21,7 @@ def play(tmp_path: Path, copy: str, parent: str) -> list[str]:
     """Run `parent` in a process of its own, where a module `role` with the code `copy` is at hand;
     return the lines that both have printed."""
     (tmp_path / "role.py").write_text(textwrap.dedent(copy))
-    head = "import os, signal, subprocess, sys\nfrom orchestrator import forks\n"
+    head = "import os, signal, subprocess, sys\nfrom orchestrator.process import forks\n"
     (tmp_path / "host.py").write_text(head + textwrap.dedent(parent))
     done = subprocess.run(
         [sys.executable, "-m", "host"],
@@ -181,10 +181,10 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
 
 
 def test_a_copy_of_a_copy_is_one_too(tmp_path: Path) -> None:
-    (tmp_path / "inner.py").write_text("from orchestrator import forks; print(forks.is_copy())")
+    (tmp_path / "inner.py").write_text("from orchestrator.process import forks; print(forks.is_copy())")
     lines = play(
         tmp_path,
-        "from orchestrator import forks; print(forks.copy(['inner'], {}).wait(10))",
+        "from orchestrator.process import forks; print(forks.copy(['inner'], {}).wait(10))",
         "print(forks.copy(['role'], {}).wait(10))",
     )
     assert lines == ["True", "0", "0"]
