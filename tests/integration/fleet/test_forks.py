@@ -181,7 +181,9 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
 
 
 def test_a_copy_of_a_copy_is_one_too(tmp_path: Path) -> None:
-    (tmp_path / "inner.py").write_text("from orchestrator.process import forks; print(forks.is_copy())")
+    (tmp_path / "inner.py").write_text(
+        "from orchestrator.process import forks; print(forks.is_copy())"
+    )
     lines = play(
         tmp_path,
         "from orchestrator.process import forks; print(forks.copy(['inner'], {}).wait(10))",
