@@ -23,7 +23,7 @@ from web.schemas.access import (
 from web.schemas.fields import cursor
 from web.schemas.runs import PageQuery
 
-routes = Routes("tenants", __name__, description="Owners of everything, walled off.")
+routes = Routes("tenants", __name__, description="Owners of everything, apart from each other.")
 _ONE = "/tenants/<uuid:tenant_id>"
 
 

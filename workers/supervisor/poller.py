@@ -28,7 +28,7 @@ class Seen:
     ended: set[int] = field(default_factory=set)
 
 
-class Lookout:
+class Poller:
     """Waits for one pulse and any number of processes. One thread alone, but for `wake`."""
 
     def __init__(self, pulse_fd: int) -> None:
