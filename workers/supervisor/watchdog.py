@@ -28,8 +28,7 @@ from orchestrator.settings import Settings
 from workers.identity import CARD, CLOSING, Identity, identity
 from workers.stop_notes import STOP_SIGNAL, is_noted, leave_note
 from workers.supervisor.background import BackgroundQuery
-from workers.supervisor.linux import children_of, lives
-from workers.supervisor.poller import Poller, Seen
+from workers.supervisor.poller import Poller, Seen, children_of, lives
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,8 @@ from uuid import UUID, uuid4
 
 import orjson
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from orchestrator.adapters.redis.connection import connect
 from orchestrator.models.runs.event import Event
 
 #: Batches a slow listener may have waiting; then all are dropped and it reads the record.
@@ -153,14 +152,7 @@ class _Process:
 
     def __init__(self, url: str, prefix: str, timeout_s: float, keys: Sequence[bytes]) -> None:
         self.pid = os.getpid()
-        # Connecting and answering share the time; only a connection found broken is made anew.
-        self.client = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s / 2,
-            socket_connect_timeout=timeout_s / 2,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
+        self.client = connect(url, timeout_s)
         self.hub = _Hub(self.client, f"{prefix}hub:{uuid4()}".encode(), keys)
 
 
