@@ -53,7 +53,7 @@ class Broker:
         1000, "most announcements per queue in Redis; the rest waits in Postgres", low=1
     )
     linger_s: float = knob(
-        0.01, "seconds for which bells and chord parts are gathered; 0: sent at once", low=0
+        0.01, "seconds for which notifications and chord parts are gathered; 0: sent at once", low=0
     )
     pipelined: bool = knob(True, "messages of one move go to Redis in one round trip")
     finish_always: bool = knob(

@@ -15,10 +15,10 @@ from uuid import UUID, uuid4
 
 #: How a supervisor tells the Celery process it starts who it is. Not settings: nobody sets them.
 INCARNATION = "_ZQ_INCARNATION"
-DESK = "_ZQ_DESK"
+FOLDER = "_ZQ_FOLDER"
 #: How a supervisor passes the writing end of its pulse pipe.
 PULSE_FD = "_ZQ_PULSE_FD"
-#: On the desk: what the worker turned out to be, for whoever beats for it.
+#: In the folder: what the worker turned out to be, for whoever beats for it.
 CARD = "worker.json"
 
 #: What the pulse says: the main loop turns; the worker is closing and finishes what it holds.
@@ -27,12 +27,12 @@ ALIVE, CLOSING = b".", b"!"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """One incarnation of a worker. `desk` is a folder that only its processes share."""
+    """One incarnation of a worker. `folder` is one that only its processes share."""
 
     id: UUID
     name: str
     host: str
-    desk: Path
+    folder: Path
 
 
 def identity() -> Identity:
@@ -43,7 +43,7 @@ def identity() -> Identity:
 def fresh(environment: MutableMapping[str, str]) -> Identity:
     """Make a new incarnation and put it into the environment of a Celery process to be started."""
     environment[INCARNATION] = str(uuid4())
-    environment[DESK] = tempfile.mkdtemp(prefix="zq-worker-")
+    environment[FOLDER] = tempfile.mkdtemp(prefix="zq-worker-")
     return _read(environment)
 
 
@@ -53,5 +53,5 @@ def _read(environment: Mapping[str, str]) -> Identity:
         id=worker_id,
         name=f"{host}-{str(worker_id)[:8]}",
         host=host,
-        desk=Path(environment[DESK]),
+        folder=Path(environment[FOLDER]),
     )

@@ -51,9 +51,9 @@ class Pulse(bootsteps.StartStopStep):
         }  # fmt: skip
         if threads:
             _open_more_files(worker.concurrency)
-        draft = me.desk / f"{CARD}.new"
+        draft = me.folder / f"{CARD}.new"
         draft.write_text(json.dumps(card))
-        draft.replace(me.desk / CARD)
+        draft.replace(me.folder / CARD)
         if PULSE_FD in os.environ:
             self._fd = int(os.environ[PULSE_FD])
         else:

@@ -14,32 +14,32 @@ from orchestrator.models.runs.task import Claim
 STOP_SIGNAL = signal.SIGUSR2
 
 
-def note(desk: Path, pid: int) -> Path:
+def note(folder: Path, pid: int) -> Path:
     """Return where the note for a child is left."""
-    return desk / f"stop-{pid}"
+    return folder / f"stop-{pid}"
 
 
-def leave_note(desk: Path, pid: int, claim: Claim, reason: str, *, alone: bool = True) -> None:
+def leave_note(folder: Path, pid: int, claim: Claim, reason: str, *, alone: bool = True) -> None:
     """Name the attempt that must stop, and why; the caller then sends STOP_SIGNAL.
 
     Not `alone`: the process works on others too, and looks for a note of each. OSError when the
-    desk takes no more.
+    folder takes no more.
     """
-    path = _place(desk, pid, claim, alone=alone)
+    path = _place(folder, pid, claim, alone=alone)
     draft = path.with_suffix(".new")
     draft.write_text(f"{claim.claim_id} {claim.task_no} {claim.attempt} {reason}")
     draft.replace(path)
 
 
-def is_noted(desk: Path, pid: int, claim: Claim, *, alone: bool = True) -> bool:
+def is_noted(folder: Path, pid: int, claim: Claim, *, alone: bool = True) -> bool:
     """True while the note of this attempt is there: whoever leaves the handler takes it away."""
     try:
-        words = _place(desk, pid, claim, alone=alone).read_text().split()
+        words = _place(folder, pid, claim, alone=alone).read_text().split()
     except OSError:
         return False
     return words[:3] == [str(claim.claim_id), str(claim.task_no), str(claim.attempt)]
 
 
-def _place(desk: Path, pid: int, claim: Claim, *, alone: bool) -> Path:
-    path = note(desk, pid)
+def _place(folder: Path, pid: int, claim: Claim, *, alone: bool) -> Path:
+    path = note(folder, pid)
     return path if alone else path.with_name(f"{path.name}-{claim.claim_id}-{claim.task_no}")

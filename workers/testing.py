@@ -22,11 +22,10 @@ from typing import Any
 
 from orchestrator.client.building import Workflow
 from orchestrator.client.seen import Event, Run, Task
-from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
 from orchestrator.models import egress
 from orchestrator.ports.live import Observer
 from workers.in_memory.server import Document, MemoryServer
-from workers.in_memory.worker import Pin, Watching
+from workers.in_memory.worker import Pin, Watching, refuse_unknown
 
 __all__ = ["Result", "run_workflow"]
 
@@ -123,16 +122,3 @@ def _definition(workflow: Workflow | Mapping[str, Any] | str | PathLike[str]) ->
     from orchestrator.services.definitions.reading import from_yaml, taken_status
 
     return taken_status(from_yaml(Path(workflow).read_text(encoding="utf-8")))[0]
-
-
-def refuse_unknown(pins: Mapping[str, Pin], definition: Mapping[str, Any]) -> None:
-    """Raise InvalidDefinition for pins of nodes that the definition does not have."""
-    nodes = definition.get("nodes")
-    known = [n["id"] for n in nodes if "id" in n] if isinstance(nodes, list) else []
-    problems = [
-        Problem("pins", "unknown_node", f"there is no node {id!r}{did_you_mean(id, known)}")
-        for id in pins
-        if id not in known
-    ]
-    if problems:
-        raise InvalidDefinition(problems, "What is pinned does not fit the workflow.")

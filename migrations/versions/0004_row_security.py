@@ -26,7 +26,7 @@ _SETS_ROLES = 160_000
 
 
 def upgrade() -> None:
-    """Make the roles, let this user take them, and build the wall."""
+    """Make the roles, let this user take them, and turn row security on."""
     connection = op.get_bind()
     version = connection.exec_driver_sql("SHOW server_version_num").scalar_one()
     for role in ROLES:

@@ -1,6 +1,6 @@
 -- Row security of revision 0004. Frozen: later changes are revisions of their own.
 
--- Put a table with a tenant_id behind the wall; its grants are given beside this call. A later
+-- Put a table with a tenant_id under row security; its grants are given beside this call. A later
 -- revision calls it for each table it adds. It takes names of tables, never what a user typed.
 CREATE FUNCTION zq_wall_v1(p_table regclass, p_key text DEFAULT 'tenant_id') RETURNS void
 LANGUAGE plpgsql AS $$

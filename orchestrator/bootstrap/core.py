@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.adapters.artifacts.folder import FolderArtifacts
 from orchestrator.adapters.celery.app import make_celery
 from orchestrator.adapters.celery.dispatch import CeleryDispatcher
-from orchestrator.adapters.celery.outbox import Aside
+from orchestrator.adapters.celery.outbox import Outbox
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.redis.channel import RedisChannel
 from orchestrator.adapters.redis.sockets import RedisSockets
@@ -273,16 +273,16 @@ def build(
         finish_always=settings.broker.finish_always,
         pipelined=settings.broker.pipelined,
     )
-    aside = None
+    outbox = None
     if settings.broker.linger_s and not replace.keys() & {"channel", "dispatcher"}:
-        aside = Aside(dispatcher, channel, linger_s=settings.broker.linger_s)
+        outbox = Outbox(dispatcher, channel, linger_s=settings.broker.linger_s)
     defaults = {name: getattr(settings.quotas, name) for name in Quota}
     quotas = Quotas(store, defaults, clock)
     kept = CountedArtifacts(replace.get("artifacts") or artifacts(settings), store.reads, quotas)
     engine = WorkflowEngine(
         store,
-        aside or dispatcher,
-        (aside or channel, *observers),
+        outbox or dispatcher,
+        (outbox or channel, *observers),
         clock,
         kept,
         window=settings.broker.window,
@@ -304,7 +304,7 @@ def build(
         workflows=Workflows(store, clock, quotas),
         steering=Steering(store, engine, clock, kept, output_bytes=settings.limits.output_bytes),
         explaining=Explaining(store, engine),
-        flush=(aside or dispatcher).flush,
+        flush=(outbox or dispatcher).flush,
         auditing=Auditing(store.audit),
         secrets=secrets(settings, store, quotas),
         variables=variables(settings, store),

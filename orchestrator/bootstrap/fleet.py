@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.adapters.postgres.fleet import PostgresFleet
-from orchestrator.adapters.postgres.single_connection import Line
+from orchestrator.adapters.postgres.single_connection import SingleConnection
 from orchestrator.ports.fleet import Fleet, Held
 from orchestrator.settings import Settings
 
@@ -29,13 +29,13 @@ class FleetCore:
         #: Seconds a beat may take: two that fail, one after the other, are within a lease.
         worker = settings.worker
         self.answer_s = max(1.0, (worker.lease_s - worker.beat_s - 1.0) / 2)
-        self._line = Line(
+        self._connection = SingleConnection(
             settings.database.url,
             statement_timeout_s=min(settings.database.statement_timeout_s, worker.lease_s),
             connect_timeout_s=settings.database.connect_timeout_s,
             answer_s=self.answer_s,
         )
-        self.fleet: Fleet = PostgresFleet(self._line)
+        self.fleet: Fleet = PostgresFleet(self._connection)
         self._core: Core | None = None
 
     def conclude(self, held: Held) -> bool:
@@ -48,10 +48,10 @@ class FleetCore:
 
     def cut(self) -> None:
         """Let whoever waits for an answer to a beat wait no longer. From any thread."""
-        self._line.cut()
+        self._connection.cut()
 
     def close(self) -> None:
         """Give the connections back."""
-        self._line.close()
+        self._connection.close()
         if self._core is not None:
             self._core.store.close()

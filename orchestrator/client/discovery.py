@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.client import sign_in
 from orchestrator.client.http import Client
-from orchestrator.process.home import admin_key, live_url
+from orchestrator.process.home import admin_key, live_url, web_url
 from orchestrator.settings import Settings, load
 
 
@@ -59,10 +59,3 @@ def _is_here(server: str, settings: Settings) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def web_url(host: str, port: int) -> str:
-    """Return the address that a client on this machine uses for a server that listens there."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host)  # noqa: S104
-    bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"http://{local or bracketed}:{port}"

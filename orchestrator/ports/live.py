@@ -29,7 +29,7 @@ class Subscription(Protocol):
 
 
 class Channel(Observer, Protocol):
-    """The bell: announces events on the run's channel. The record is what counts."""
+    """Announces events on the run's channel. The record is what counts."""
 
     def subscribe(self, run_id: UUID) -> AbstractContextManager[Subscription]:
         """Open a subscription; frames published from now on are seen, or missed and repaired."""

@@ -125,3 +125,10 @@ def _state(home: Path) -> Up | None:
         return Up(pid=int(known["pid"]), url=str(known["url"]), data_port=data_port)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def web_url(host: str, port: int) -> str:
+    """Return the address that a client on this machine uses for a server that listens there."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host)  # noqa: S104
+    bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"http://{local or bracketed}:{port}"

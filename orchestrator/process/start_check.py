@@ -101,3 +101,11 @@ def _is_public(host: str) -> bool:
         return any(is_public(ipaddress.ip_address(str(entry[4][0]))) for entry in found)
     except (OSError, UnicodeError, ValueError):
         return False
+
+
+def check_key(admin_key: str) -> None:
+    """Raise SettingsError where there is no admin key."""
+    if not admin_key:
+        raise SettingsError(
+            "there is no admin key: set ZQ_AUTH__ADMIN_KEY (or ..._FILE), or run `zq up` once"
+        )

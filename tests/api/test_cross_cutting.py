@@ -20,7 +20,7 @@ from tests.api.conftest import KEY, ONE, TWO, Api, build_core, refused
 from web.app import create_app
 from web.openapi import document as openapi
 from web.responses import deprecation
-from web.schemas.runs import AliveSchema
+from web.schemas.health import AliveSchema
 
 PAGE = "https://ui.example.org"
 

@@ -12,8 +12,7 @@ from orchestrator.cli.terminal.inputs import read_input, read_pairs
 from orchestrator.cli.terminal.output import ago, clean, duration, table
 from orchestrator.cli.terminal.source import Lines
 from orchestrator.cli.up.children import important
-from orchestrator.client.discovery import web_url
-from orchestrator.process.home import AlreadyUp, admin_key, announce, live, only_one
+from orchestrator.process.home import AlreadyUp, admin_key, announce, live, only_one, web_url
 
 YAML = """\
 name: sample

@@ -21,7 +21,7 @@ from orchestrator.adapters.embedded.redis_server import STOP_SIGNALS as REDIS_ST
 
 ROOT = Path(__file__).parents[2]
 
-#: A launcher in a process of its own; "thread" starts it where the leash cannot be tied.
+#: A launcher in a process of its own; "thread" starts it where no signal tells of its end.
 LAUNCHER = """
 import sys, threading
 from pathlib import Path
@@ -83,7 +83,7 @@ def launch(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for launcher in launchers:
         launcher.kill()
         launcher.communicate()
-    # What a launcher without a leash left running.
+    # What a launcher left running, of whose end no signal told.
     stop_orphan(home / "postgres.json", POSTGRES_STOP)
     stop_orphan(home / "redis.json", REDIS_STOP)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from orchestrator.adapters.postgres import pool as pools
-from orchestrator.adapters.postgres.row_security import Role, WalledCursor, connecting
+from orchestrator.adapters.postgres.row_security import Role, TenantCursor, connecting
 
 
-class _Hearing(WalledCursor):
+class _Hearing(TenantCursor):
     """Notes each statement before it is run."""
 
     heard: list[str]

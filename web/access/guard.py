@@ -16,10 +16,10 @@ from flask import Flask, g, request
 from orchestrator.errors import Forbidden, Unauthorized
 from orchestrator.models.access.permissions import Principal, PrincipalKind
 from orchestrator.ports.acting import Acting, act
+from orchestrator.process.start_check import check_key
 from web.access import cookies, csrf, narrowing
 from web.access.needs import Need, need_of
 from web.context import address, core
-from web.server.configured import check_key
 
 #: Endpoint functions that answer without a credential. All others, and unknown paths, demand one.
 #: The pages of the API's documents hold nothing of an installation, and a browser that opens one

@@ -10,12 +10,12 @@ from flask import Response, jsonify
 
 from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.access import ApiKey
+from web.api.paging import page
 from web.context import core, principal
 from web.openapi.document import Routes
-from web.responses.once import once
+from web.responses.idempotency import once
 from web.schemas.access import KeyBody, KeyPage, KeySchema, NewKeySchema, RotateBody
-from web.schemas.fields import cursor
-from web.schemas.runs import PageQuery
+from web.schemas.fields import PageQuery, cursor
 
 routes = Routes("api-keys", __name__, description="Credentials of machines.")
 _ONE = "/api-keys/<uuid:key_id>"
@@ -29,8 +29,7 @@ def list_keys(query: Mapping[str, Any]) -> dict[str, Any]:
     """List API keys, oldest first, revoked ones too."""
     limit = query["limit"]
     found = core().access.keys.page(principal(), after=query["cursor"], limit=limit + 1)
-    more = cursor(found[limit - 1].id) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: cursor(each.id))
 
 
 @routes.at("/api-keys", "POST")

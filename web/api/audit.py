@@ -13,6 +13,7 @@ from flask import Response
 from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.audit import AuditEntry, AuditFilter
 from orchestrator.services.auditing import Verdict
+from web.api.paging import page
 from web.context import core, tenant_id
 from web.openapi.document import Routes
 from web.responses.json_provider import dump
@@ -41,8 +42,7 @@ def list_entries(query: Mapping[str, Any]) -> dict[str, Any]:
     """List who did what to what, newest first."""
     limit = query["limit"]
     found = core().auditing.list(_filter(query, before=query["cursor"], limit=limit + 1))
-    more = cursor(found[limit - 1].no) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: cursor(each.no))
 
 
 def _filter(query: Mapping[str, Any], **more: Any) -> AuditFilter:
@@ -93,8 +93,8 @@ def _written(
     schema = AuditEntrySchema(many=True)
     if head:
         yield write([{name: name for name in _COLUMNS}])
-    for page in chain([first], pages):
-        yield write(schema.dump(page))
+    for entries in chain([first], pages):
+        yield write(schema.dump(entries))
 
 
 def _ndjson(entries: Iterable[Mapping[str, Any]]) -> str:

@@ -14,10 +14,10 @@ from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.services.definitions.reading import from_yaml, taken_status, to_yaml
 from web.api.workflows import routes
 from web.context import core, tenant_id
-from web.responses.headers import conditional
+from web.responses.etags import conditional, expected_version
 from web.responses.idempotency import key_of
 from web.responses.json_provider import dump
-from web.responses.workflows import answered, etag, expected_version, read
+from web.responses.workflows import answered, etag, read
 from web.schemas import strict_json
 from web.schemas.definitions import DefinitionBody, WorkflowDocument
 from web.schemas.workflows import ExportQuery, ImportQuery

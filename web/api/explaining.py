@@ -11,8 +11,8 @@ from marshmallow import Schema, fields
 from orchestrator.models.access.permissions import Permission
 from web.context import core, tenant_id
 from web.openapi.document import Routes
-from web.schemas.fields import cursor
-from web.schemas.runs import TasksQuery, at
+from web.schemas.fields import at, cursor
+from web.schemas.runs import TasksQuery
 
 routes = Routes("explaining", __name__, description="Why a run waits, and where its time went.")
 

@@ -11,7 +11,7 @@ from orchestrator.errors import ServiceUnavailable
 from web.context import core, shared
 from web.openapi.document import Routes
 from web.responses.errors import problem
-from web.schemas.runs import AliveSchema, ReadySchema, VersionSchema
+from web.schemas.health import AliveSchema, ReadySchema, VersionSchema
 
 routes = Routes("health", __name__, description="Alive, ready, and which release.")
 

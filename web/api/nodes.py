@@ -25,13 +25,12 @@ from orchestrator.models.runs.run import Run
 from web.access.trying import demand_for_test, preview_scope
 from web.context import Shared, core, shared, tenant_id
 from web.openapi.document import Routes
+from web.responses.etags import tagged
 from web.responses.events import lines_after
-from web.responses.headers import tagged
 from web.responses.idempotency import key_of
 from web.responses.json_provider import dump
 from web.responses.starting import wait_for_end
-from web.schemas.nodes import NodeTestBody, NodeTestResult, PreviewBody, PreviewResult
-from web.schemas.runs import NodeTypeList
+from web.schemas.nodes import NodeTestBody, NodeTestResult, NodeTypeList, PreviewBody, PreviewResult
 
 routes = Routes("nodes", __name__, description="What nodes can do.")
 #: What a preview may cost, of the 2,000,000 steps that a node may: this is the API's own time.

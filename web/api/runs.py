@@ -17,11 +17,12 @@ from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.ports.reads import RunFilter
 from web.access.narrowing import among
+from web.api.paging import page
 from web.api.workflows import page_of_runs
 from web.context import core, tenant_id
 from web.openapi.document import Routes
+from web.responses.etags import tagged
 from web.responses.events import frames_after, lines_after
-from web.responses.headers import tagged
 from web.responses.idempotency import key_of
 from web.responses.starting import started
 from web.schemas.fields import cursor
@@ -141,8 +142,7 @@ def list_tasks(query: Mapping[str, Any], run_id: UUID) -> dict[str, Any]:
     _run(run_id)
     limit, last = query["limit"], query["cursor"]
     found = core().store.reads.tasks(run_id, after=-1 if last is None else last, limit=limit + 1)
-    more = cursor(found[limit - 1].task_no) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: cursor(each.task_no))
 
 
 @routes.at(f"{_RUN}/tasks/<string:node_id>")

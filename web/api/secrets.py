@@ -9,6 +9,7 @@ from flask import Response
 
 from orchestrator.models.access.permissions import Permission
 from orchestrator.models.secret import Secret
+from web.api.paging import page
 from web.context import core, tenant_id
 from web.openapi.document import Routes
 from web.schemas.secrets import NamesQuery, SecretBody, SecretPage, SecretSchema, names_cursor
@@ -24,9 +25,8 @@ def list_secrets(query: Mapping[str, Any]) -> dict[str, Any]:
     """List secrets by name, without their values."""
     limit = query["limit"]
     after, _ = query["cursor"] or ("", "")
-    found = list(core().secrets.list(tenant_id(), after=after, limit=limit + 1))
-    more = names_cursor(found[limit - 1].name) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    found = core().secrets.list(tenant_id(), after=after, limit=limit + 1)
+    return page(found, limit, lambda each: names_cursor(each.name))
 
 
 @routes.at("/secrets/<string:name>", "PUT")

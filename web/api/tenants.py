@@ -10,6 +10,7 @@ from flask import Response
 
 from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.access import Tenant
+from web.api.paging import page
 from web.context import core, principal
 from web.openapi.document import Routes
 from web.responses import etags
@@ -20,10 +21,9 @@ from web.schemas.access import (
     TenantPage,
     TenantSchema,
 )
-from web.schemas.fields import cursor
-from web.schemas.runs import PageQuery
+from web.schemas.fields import PageQuery, cursor
 
-routes = Routes("tenants", __name__, description="Owners of everything, walled off.")
+routes = Routes("tenants", __name__, description="Owners of everything, apart from each other.")
 _ONE = "/tenants/<uuid:tenant_id>"
 
 
@@ -35,8 +35,7 @@ def list_tenants(query: Mapping[str, Any]) -> dict[str, Any]:
     """List tenants, oldest first."""
     limit = query["limit"]
     found = core().access.tenants.page(principal(), after=query["cursor"], limit=limit + 1)
-    more = cursor(found[limit - 1].id) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: cursor(each.id))
 
 
 @routes.at("/tenants", "POST")

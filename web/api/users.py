@@ -10,6 +10,7 @@ from flask import Response
 
 from orchestrator.models.access.permissions import Permission
 from orchestrator.ports.access import User
+from web.api.paging import page
 from web.context import core, principal
 from web.openapi.document import Routes
 from web.responses import etags
@@ -22,8 +23,7 @@ from web.schemas.access import (
     UserPage,
     UserSchema,
 )
-from web.schemas.fields import cursor
-from web.schemas.runs import PageQuery
+from web.schemas.fields import PageQuery, cursor
 
 routes = Routes("users", __name__, description="The people of a tenant.")
 _ONE = "/users/<uuid:user_id>"
@@ -37,8 +37,7 @@ def list_users(query: Mapping[str, Any]) -> dict[str, Any]:
     """List users, oldest first."""
     limit = query["limit"]
     found = core().access.users.page(principal(), after=query["cursor"], limit=limit + 1)
-    more = cursor(found[limit - 1].id) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: cursor(each.id))
 
 
 @routes.at("/users", "POST")

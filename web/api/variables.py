@@ -9,6 +9,7 @@ from flask import Response
 
 from orchestrator.models.access.permissions import Permission
 from orchestrator.models.secret import Variable
+from web.api.paging import page
 from web.context import core, tenant_id
 from web.openapi.document import Routes
 from web.schemas.secrets import (
@@ -31,14 +32,10 @@ _ONE = "/variables/<string:name>"
 def list_variables(query: Mapping[str, Any]) -> dict[str, Any]:
     """List variables by name and environment."""
     limit = query["limit"]
-    found = list(
-        core().variables.list(
-            tenant_id(), environment=query["environment"], after=query["cursor"], limit=limit + 1
-        )
+    found = core().variables.list(
+        tenant_id(), environment=query["environment"], after=query["cursor"], limit=limit + 1
     )
-    last = found[limit - 1] if len(found) > limit else None
-    more = names_cursor(last.name, last.environment) if last else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: names_cursor(each.name, each.environment))
 
 
 @routes.at(_ONE)

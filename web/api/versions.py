@@ -13,10 +13,11 @@ from orchestrator.errors import ServiceUnavailable, ZQError
 from orchestrator.models.access.permissions import Permission
 from orchestrator.models.definitions.saved import WorkflowStatus
 from web.access.narrowing import demand
+from web.api.paging import page
 from web.api.workflows import routes
 from web.context import core, tenant_id
-from web.responses.headers import tagged
-from web.responses.workflows import answered, document, expected_version
+from web.responses.etags import expected_version, tagged
+from web.responses.workflows import answered, document
 from web.schemas.definitions import WorkflowDocument
 from web.schemas.fields import cursor
 from web.schemas.workflows import (
@@ -42,8 +43,7 @@ def list_versions(query: Mapping[str, Any], workflow_id: UUID) -> dict[str, Any]
     found = core().workflows.versions(
         tenant_id(), workflow_id, before=query["cursor"], limit=limit + 1
     )
-    more = cursor(found[limit - 1].version) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: cursor(each.version))
 
 
 @routes.at(f"{_ONE}/versions/<int(max=2147483647):number>")

@@ -18,26 +18,18 @@ from orchestrator.models.runs.run import RunState
 from orchestrator.ports.reads import RunFilter
 from orchestrator.services.definitions.reading import read_definition
 from web.access.narrowing import among, demand, demand_everywhere
+from web.api.paging import page
 from web.context import core, tenant_id
 from web.openapi.document import Routes
 from web.responses.errors import as_dict
-from web.responses.headers import conditional
+from web.responses.etags import conditional, expected_version
 from web.responses.idempotency import key_of
 from web.responses.starting import begun
-from web.responses.workflows import answered, expected_version, read
+from web.responses.workflows import answered, read
 from web.schemas.definitions import DefinitionBody, DefinitionDraft, WorkflowDocument
 from web.schemas.fields import cursor
-from web.schemas.runs import (
-    ExecuteBody,
-    HistoryQuery,
-    RunPage,
-    RunSchema,
-    StartBody,
-    ValidationResult,
-    WaitQuery,
-    WorkflowPage,
-    WorkflowsQuery,
-)
+from web.schemas.runs import ExecuteBody, HistoryQuery, RunPage, RunSchema, StartBody, WaitQuery
+from web.schemas.workflows import ValidationResult, WorkflowPage, WorkflowsQuery
 
 routes = Routes("workflows", __name__, description="Workflows, and starting runs of them.")
 _ONE = "/workflows/<uuid:workflow_id>"
@@ -62,8 +54,7 @@ def list_workflows(query: Mapping[str, Any]) -> dict[str, Any]:
         name=query["name"],
         statuses=[WorkflowStatus(s) for s in query["status"]],
     )
-    more = cursor(found[limit - 1].id) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: cursor(each.id))
 
 
 @routes.at("/workflows", "POST")
@@ -192,5 +183,4 @@ def history(query: Mapping[str, Any], workflow_id: UUID) -> dict[str, Any]:
 def page_of_runs(wanted: RunFilter) -> dict[str, Any]:
     """Return a page of runs for a filter that asks for one more than the page holds."""
     found, limit = core().store.reads.runs(wanted), wanted.limit - 1
-    more = cursor(found[limit - 1].id) if len(found) > limit else None
-    return {"items": found[:limit], "next_cursor": more}
+    return page(found, limit, lambda each: cursor(each.id))

@@ -25,7 +25,7 @@ from web.responses.errors import MEDIA_TYPE
 from web.schemas import frames as frame_schemas
 from web.schemas import strict_json
 from web.schemas.logs import LogStreamQuery
-from web.schemas.runs import ProblemSchema
+from web.schemas.problems import ProblemSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
 

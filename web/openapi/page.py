@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app, render_template
 
 from orchestrator.errors import NotFound
-from web.responses.headers import tagged
+from web.responses.etags import tagged
 
 routes = Blueprint("docs", __name__, template_folder="templates")
 _KEY = "zq_docs"

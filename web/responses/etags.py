@@ -1,4 +1,4 @@
-"""ETags of things that have no version: a digest of what a change can change."""
+"""ETags: of a thing without a version a digest of what a change can change, else its version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from flask import Response, jsonify, request
 
 from orchestrator.errors import VersionMismatch
 from web.responses.compression import ENCODINGS
-from web.responses.headers import conditional
 
 
 def tag_of(shown: Any) -> str:
@@ -35,3 +34,29 @@ def expect(tag: str) -> None:
     fitting = {tag, *(f"{tag}:{encoding}" for encoding in ENCODINGS)}
     if fitting.isdisjoint(request.if_match.as_set()):
         raise VersionMismatch
+
+
+def tagged(answer: Response, cache: str = "private, no-cache") -> Response:
+    """Return the answer with an ETag of its content, as 304 where the client has it already."""
+    answer.set_etag(sha256(answer.get_data()).hexdigest()[:32])
+    answer.headers["Cache-Control"] = cache
+    return conditional(answer)
+
+
+def conditional(answer: Response) -> Response:
+    """Return the answer, as 304 where the client has this ETag already."""
+    answer.make_conditional(request)
+    return answer
+
+
+def expected_version() -> int | None:
+    """Return the version in If-Match, if there is one; any other tag fits nothing."""
+    if "If-Match" not in request.headers or request.if_match.star_tag:
+        return None
+    tags = request.if_match.as_set()
+    if len(tags) == 1:
+        # A compressed answer's tag names its encoding too: "3:gzip".
+        tag, _, encoding = (tags.pop() or "").partition(":")
+        if tag.isascii() and tag.isdigit() and len(tag) < 10 and encoding in ("", *ENCODINGS):
+            return int(tag)
+    raise VersionMismatch("If-Match must carry the ETag of the workflow as you read it")

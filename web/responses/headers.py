@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from hashlib import sha256
 from uuid import uuid4
 
 from flask import Flask, Response, g, request
@@ -63,16 +62,3 @@ def refuse_nul(app: Flask) -> None:
                 raise BadRequest(
                     message, problems=[Problem(where.replace("\0", "?"), "nul", message)]
                 )
-
-
-def tagged(answer: Response, cache: str = "private, no-cache") -> Response:
-    """Return the answer with an ETag of its content, as 304 where the client has it already."""
-    answer.set_etag(sha256(answer.get_data()).hexdigest()[:32])
-    answer.headers["Cache-Control"] = cache
-    return conditional(answer)
-
-
-def conditional(answer: Response) -> Response:
-    """Return the answer, as 304 where the client has this ETag already."""
-    answer.make_conditional(request)
-    return answer

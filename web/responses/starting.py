@@ -15,7 +15,7 @@ from orchestrator.services.runs.starting import Started
 from web.context import Shared, shared, tenant_id
 from web.schemas.runs import RunSchema
 
-#: A bell may get lost: the record is looked at this often, seconds.
+#: A notification may get lost: the record is looked at this often, seconds.
 _LOOK_S = 1.0
 _RUN = RunSchema()
 

@@ -6,12 +6,10 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
-from orchestrator.errors import VersionMismatch
 from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.services.definitions.reading import taken_status
-from web.responses.compression import ENCODINGS
 from web.schemas import strict_json
-from web.schemas.runs import WorkflowRow
+from web.schemas.workflows import WorkflowRow
 
 
 def document(saved: SavedWorkflow, version: Version) -> dict[str, Any]:
@@ -28,19 +26,6 @@ def etag(version: int) -> dict[str, str]:
 def read() -> tuple[dict[str, Any], WorkflowStatus | None]:
     """Return the definition in the body, and the status it asks for."""
     return taken_status(strict_json.read_object(request))
-
-
-def expected_version() -> int | None:
-    """Return the version in If-Match, if there is one; any other tag fits nothing."""
-    if "If-Match" not in request.headers or request.if_match.star_tag:
-        return None
-    tags = request.if_match.as_set()
-    if len(tags) == 1:
-        # A compressed answer's tag names its encoding too: "3:gzip".
-        tag, _, encoding = (tags.pop() or "").partition(":")
-        if tag.isascii() and tag.isdigit() and len(tag) < 10 and encoding in ("", *ENCODINGS):
-            return int(tag)
-    raise VersionMismatch("If-Match must carry the ETag of the workflow as you read it")
 
 
 def answered(saved: SavedWorkflow, version: Version, *, status: int = 200) -> Response:

@@ -8,8 +8,7 @@ from marshmallow import Schema, fields, validate
 
 from orchestrator.models.access.permissions import Permission, PrincipalKind
 from orchestrator.ports.access import UserState
-from web.schemas.fields import Count, Flag, Moment
-from web.schemas.runs import at
+from web.schemas.fields import Count, Flag, Moment, at
 
 _SECRET = "Shown in this answer and never again."  # noqa: S105
 PERMISSIONS = sorted(str(p) for p in Permission)

@@ -7,8 +7,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from orchestrator.models.audit import Head
-from web.schemas.fields import Moment, NumberCursor, Whole
-from web.schemas.runs import MAX_PAGE, at
+from web.schemas.fields import MAX_PAGE, Moment, NumberCursor, Whole, at
 
 _TEXT = validate.Length(1, 500)
 _DIGEST = r"^[0-9a-f]{64}$"

@@ -1,4 +1,4 @@
-"""Field types of queries and bodies that marshmallow does not have."""
+"""Field types that marshmallow does not have, and what the shapes share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+from marshmallow import Schema, fields, validate
+
+from orchestrator.models.runs.event import rfc3339
 
 _DIGITS = re.compile(r"[0-9]{1,16}\Z")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -166,3 +169,30 @@ def _only(kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
         raise ma.ValidationError("this cursor belongs to another list; leave it out")
     return value
+
+
+MAX_PAGE = 200
+
+
+class At(fields.Field[Any]):
+    """A time that leaves the product: RFC 3339 UTC with milliseconds."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else rfc3339(value)
+
+
+def at(**more: Any) -> At:
+    """Return a field of a time, for answers."""
+    return At(metadata={"type": "string", "format": "date-time", **more})
+
+
+def any_json(description: str, **more: Any) -> fields.Raw:
+    """Return a field of any JSON value."""
+    return fields.Raw(metadata={"description": description}, allow_none=True, **more)
+
+
+class PageQuery(Schema):
+    """Which part of a list."""
+
+    limit = Whole(load_default=50, validate=validate.Range(1, MAX_PAGE))
+    cursor = IdCursor(load_default=None)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from marshmallow import Schema, fields, validate
 
 from orchestrator.services.runs.log_search import LEVELS
-from web.schemas.fields import Count, LineCursor, Moment, Whole
+from web.schemas.fields import MAX_PAGE, Count, LineCursor, Moment, Whole
 from web.schemas.frames import frames
-from web.schemas.runs import MAX_PAGE
 
 _LIMIT = validate.Range(1, MAX_PAGE)
 

@@ -7,9 +7,13 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from orchestrator.models.expressions.expression import ROOTS
-from web.schemas.fields import Count, Moment
+from web.schemas.fields import (
+    Count,
+    Moment,
+    any_json,
+)
 from web.schemas.frames import frames
-from web.schemas.runs import RUN_STATES, any_json
+from web.schemas.runs import RUN_STATES
 
 #: Longer texts belong into a node, not into a preview.
 MAX_TEXT = 8192
@@ -78,3 +82,23 @@ class PreviewResult(Schema):
     valid = fields.Boolean()
     value = any_json("In JSON types.")
     problem = fields.Nested(PreviewProblem, allow_none=True)
+
+
+class NodeTypeSchema(Schema):
+    """What an editor needs to know of a node type."""
+
+    type = fields.String(metadata={"description": "What a node's `type` says."})
+    title = fields.String()
+    description = fields.String()
+    config_schema = fields.Dict(
+        metadata={"description": "A JSON Schema of `data.config`, good enough for a form."}
+    )
+    output_schema = fields.Dict(metadata={"description": "A JSON Schema of the task's output."})
+    example = fields.Dict(metadata={"description": "A config that validates as it stands."})
+
+
+class NodeTypeList(Schema):
+    """The catalogue of node types."""
+
+    items = fields.List(fields.Nested(NodeTypeSchema))
+    next_cursor = fields.String(allow_none=True)

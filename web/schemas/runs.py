@@ -6,78 +6,25 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.runs.event import rfc3339
 from orchestrator.models.runs.run import RunState, Trigger
 from orchestrator.models.runs.task import TaskState
 from orchestrator.services.runs.log_search import LEVELS
-from web.schemas.fields import MAX_SEQ, IdCursor, Moment, NumberCursor, Whole, Words
+from web.schemas.fields import (
+    MAX_PAGE,
+    MAX_SEQ,
+    Moment,
+    NumberCursor,
+    PageQuery,
+    Whole,
+    Words,
+    any_json,
+    at,
+)
 from web.schemas.frames import frames
 
-MAX_PAGE = 200
 RUN_STATES = [str(s) for s in RunState]
 TASK_STATES = [str(s) for s in TaskState]
-
-
-class At(fields.Field[Any]):
-    """A time that leaves the product: RFC 3339 UTC with milliseconds."""
-
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
-        return None if value is None else rfc3339(value)
-
-
-def at(**more: Any) -> At:
-    """Return a field of a time, for answers."""
-    return At(metadata={"type": "string", "format": "date-time", **more})
-
-
-def any_json(description: str, **more: Any) -> fields.Raw:
-    """Return a field of any JSON value."""
-    return fields.Raw(metadata={"description": description}, allow_none=True, **more)
-
-
-class ProblemItem(Schema):
-    """One finding of a refused request."""
-
-    path = fields.String(metadata={"description": "Where, as in `nodes[3].data.config.url`."})
-    node = fields.String(allow_none=True, metadata={"description": "The node it belongs to."})
-    code = fields.String(metadata={"description": "Stable: clients branch on it."})
-    message = fields.String(metadata={"description": "Names the remedy."})
-
-
-class Refusal(Schema):
-    """Why one of many could not be done."""
-
-    code = fields.String(metadata={"description": "Stable: clients branch on it."})
-    message = fields.String(metadata={"description": "Names the remedy."})
-
-
-class ProblemSchema(Schema):
-    """An error, as RFC 9457 says."""
-
-    type = fields.String()
-    title = fields.String()
-    status = fields.Integer()
-    code = fields.String(metadata={"description": "Stable: clients branch on it."})
-    detail = fields.String(metadata={"description": "What a person can do about it."})
-    instance = fields.String()
-    request_id = fields.String(allow_none=True)
-    problems = fields.List(fields.Nested(ProblemItem))
-
-
-class PageQuery(Schema):
-    """Which part of a list."""
-
-    limit = Whole(load_default=50, validate=validate.Range(1, MAX_PAGE))
-    cursor = IdCursor(load_default=None)
-
-
-class WorkflowsQuery(PageQuery):
-    """Which workflows."""
-
-    q = fields.String(load_default=None, validate=validate.Length(1, 200))
-    name = fields.String(load_default=None, validate=validate.Length(1, 200))
-    status = Words([str(s) for s in WorkflowStatus], load_default=list)
 
 
 def _tag(value: str) -> None:
@@ -168,32 +115,6 @@ class ExecuteBody(StartBody):
     def _one_of_two(self, data: dict[str, Any], **_: Any) -> None:
         if ("workflow_id" in data) == ("definition" in data):
             raise ValidationError("give `workflow_id` or `definition`, one of the two")
-
-
-class WorkflowRow(Schema):
-    """A workflow in a list."""
-
-    id = fields.UUID()
-    name = fields.String()
-    description = fields.String()
-    status = fields.Enum(WorkflowStatus, by_value=True)
-    version = fields.Integer()
-    created_at = at()
-    updated_at = at()
-
-
-class WorkflowPage(Schema):
-    """A page of workflows, newest first."""
-
-    items = fields.List(fields.Nested(WorkflowRow))
-    next_cursor = fields.String(allow_none=True)
-
-
-class ValidationResult(Schema):
-    """Whether a definition could be saved, and all that is wrong with it."""
-
-    valid = fields.Boolean()
-    problems = fields.List(fields.Nested(ProblemItem))
 
 
 class RunRow(Schema):
@@ -312,45 +233,3 @@ class ArtifactList(Schema):
 
     items = fields.List(fields.Nested(ArtifactSchema))
     next_cursor = fields.String(allow_none=True)
-
-
-class NodeTypeSchema(Schema):
-    """What an editor needs to know of a node type."""
-
-    type = fields.String(metadata={"description": "What a node's `type` says."})
-    title = fields.String()
-    description = fields.String()
-    config_schema = fields.Dict(
-        metadata={"description": "A JSON Schema of `data.config`, good enough for a form."}
-    )
-    output_schema = fields.Dict(metadata={"description": "A JSON Schema of the task's output."})
-    example = fields.Dict(metadata={"description": "A config that validates as it stands."})
-
-
-class NodeTypeList(Schema):
-    """The catalogue of node types."""
-
-    items = fields.List(fields.Nested(NodeTypeSchema))
-    next_cursor = fields.String(allow_none=True)
-
-
-class AliveSchema(Schema):
-    """The process answers."""
-
-    status = fields.String(metadata={"enum": ["alive"]})
-
-
-class ReadySchema(Schema):
-    """What the process can reach."""
-
-    status = fields.String(metadata={"enum": ["ready", "degraded"]})
-    postgres = fields.Boolean()
-    redis = fields.Boolean()
-    revision = fields.Integer(metadata={"description": "The schema's revision."})
-
-
-class VersionSchema(Schema):
-    """The release and the API's version."""
-
-    version = fields.String()
-    api = fields.String()

@@ -10,8 +10,7 @@ from typing import Any
 import orjson
 from marshmallow import Schema, ValidationError, fields, validate
 
-from web.schemas.fields import Whole
-from web.schemas.runs import MAX_PAGE, any_json, at
+from web.schemas.fields import MAX_PAGE, Whole, any_json, at
 
 _DESCRIPTION = validate.Length(0, 500)
 _MOST_CHARS = 65_536

@@ -8,8 +8,9 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from orchestrator.models.runs.task import MARKS, TaskState
 from orchestrator.services.runs.bulk import MAX_RUNS
-from web.schemas.fields import Count, Flag, IdCursor
-from web.schemas.runs import RUN_STATES, Refusal, RunsFilter, any_json
+from web.schemas.fields import Count, Flag, IdCursor, any_json
+from web.schemas.problems import Refusal
+from web.schemas.runs import RUN_STATES, RunsFilter
 
 _FILTERS = ("workflow_id", "state", "trigger", "since", "until", "tags")
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 from marshmallow import Schema, fields, validate
 
 from orchestrator.models.definitions.saved import WorkflowStatus
-from web.schemas.fields import Count, Flag, NumberCursor, Whole
-from web.schemas.runs import MAX_PAGE, Refusal, any_json, at
+from web.schemas.fields import (
+    MAX_PAGE,
+    Count,
+    Flag,
+    NumberCursor,
+    PageQuery,
+    Whole,
+    Words,
+    any_json,
+    at,
+)
+from web.schemas.problems import ProblemItem, Refusal
 
 _NUMBER = validate.Range(1, 2**31 - 1)
 
@@ -102,3 +112,37 @@ class ActivatedList(Schema):
 
     items = fields.List(fields.Nested(ActivatedItem))
     next_cursor = fields.String(allow_none=True)
+
+
+class WorkflowsQuery(PageQuery):
+    """Which workflows."""
+
+    q = fields.String(load_default=None, validate=validate.Length(1, 200))
+    name = fields.String(load_default=None, validate=validate.Length(1, 200))
+    status = Words([str(s) for s in WorkflowStatus], load_default=list)
+
+
+class WorkflowRow(Schema):
+    """A workflow in a list."""
+
+    id = fields.UUID()
+    name = fields.String()
+    description = fields.String()
+    status = fields.Enum(WorkflowStatus, by_value=True)
+    version = fields.Integer()
+    created_at = at()
+    updated_at = at()
+
+
+class WorkflowPage(Schema):
+    """A page of workflows, newest first."""
+
+    items = fields.List(fields.Nested(WorkflowRow))
+    next_cursor = fields.String(allow_none=True)
+
+
+class ValidationResult(Schema):
+    """Whether a definition could be saved, and all that is wrong with it."""
+
+    valid = fields.Boolean()
+    problems = fields.List(fields.Nested(ProblemItem))

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from orchestrator import settings
 from orchestrator.bootstrap.resolving import resolve
-from orchestrator.errors import SettingsError
 from orchestrator.models.access.secret_keys import SecretKeys
 from orchestrator.process import start_check
+from orchestrator.process.start_check import check_key
 from orchestrator.settings import Settings
 
 
@@ -31,11 +31,3 @@ def load_settings() -> Settings:
     # Here, before there are processes: each would fail by itself, with all it has to say.
     SecretKeys(found.auth.secret_key, found.auth.secret_keys_old)
     return found
-
-
-def check_key(admin_key: str) -> None:
-    """Raise SettingsError where there is no admin key."""
-    if not admin_key:
-        raise SettingsError(
-            "there is no admin key: set ZQ_AUTH__ADMIN_KEY (or ..._FILE), or run `zq up` once"
-        )

@@ -118,7 +118,7 @@ def _check_handshake() -> None:
         raise BadRequest("the handshake needs Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key")
 
 
-class Vigil:
+class AccessRecheck:
     """Looks, while a socket is open, whether its principal still may listen, and keeps its lease.
 
     With the record of that away it is believed for 25 s.

@@ -1,6 +1,6 @@
 """WS /logs/ws: live log lines of all runs of the tenant that fit the filters in the query.
 
-It follows the bell, not the record: where lines may have been missed it says so with
+It follows the notifications, not the record: where lines may have been missed it says so with
 `{"kind": "gap"}`, and `GET /logs/history` has them. The first frame repeats the filters.
 """
 
@@ -18,7 +18,7 @@ from orchestrator.models.access.permissions import Permission, Principal
 from orchestrator.models.runs.event import rfc3339
 from orchestrator.models.runs.run import ENDS
 from orchestrator.ports.live import Subscription
-from orchestrator.services.runs.log_search import Sieve, Wanted, from_level
+from orchestrator.services.runs.log_search import LineMatcher, Wanted, from_level
 from web.access.narrowing import among, demand_run
 from web.access.needs import needs
 from web.context import Shared, shared, tenant_id
@@ -31,12 +31,12 @@ from web.sockets.admission import (
     RESTARTING,
     TICKET,
     TRY_LATER,
-    Vigil,
+    AccessRecheck,
     routes,
     sock,
 )
 from web.sockets.run_stream import NO_SUCH_RUN, QUIET_S, TOO_SLOW
-from web.sockets.sender import Line, LineLost, TooSlow
+from web.sockets.sender import SendFailed, SocketSender, TooSlow
 
 #: A run that is followed is looked at this often: its end may not be heard, seconds.
 _LOOK_S = 5.0
@@ -57,15 +57,15 @@ QUERIES["stream.log_stream"] = _query
 def log_stream(ws: Any) -> None:
     """Send live log lines until the client goes, or the one run it follows has ended."""
     web = shared()
-    line = Line(ws)
+    sender = SocketSender(ws)
     web.watching(1)
     try:
-        code, reason = Listener(web, line, g.query).listen()
-        line.close(code, reason)
+        code, reason = Listener(web, sender, g.query).listen()
+        sender.close(code, reason)
     except TooSlow:
-        line.close(TOO_SLOW, "too slow: read GET /logs/history", hurry=True)
-    except LineLost:
-        line.drop()
+        sender.close(TOO_SLOW, "too slow: read GET /logs/history", hurry=True)
+    except SendFailed:
+        sender.drop()
     finally:
         web.watching(-1)
 
@@ -73,13 +73,13 @@ def log_stream(ws: Any) -> None:
 class Listener:
     """One client that listens to log lines."""
 
-    def __init__(self, web: Shared, line: Line, query: Mapping[str, Any]) -> None:
+    def __init__(self, web: Shared, sender: SocketSender, query: Mapping[str, Any]) -> None:
         self._web = web
-        self._line = line
+        self._sender = sender
         self._query = query
         self._tenant_id = tenant_id()
         self._among = among(Permission.LOGS_READ)
-        self._vigil = Vigil(self._may_listen)
+        self._recheck = AccessRecheck(self._may_listen)
         wanted = Wanted(
             tenant_id=self._tenant_id,
             run_id=query["run_id"],
@@ -89,7 +89,7 @@ class Listener:
             levels=from_level(query["level"]),
             text=query["q"],
         )
-        self._sieve = Sieve(web.core.store.reads, wanted)
+        self._matcher = LineMatcher(web.core.store.reads, wanted)
         self._looked = time.monotonic()
 
     def listen(self) -> tuple[int, str]:
@@ -101,16 +101,16 @@ class Listener:
                 return NO_SUCH_RUN, "no such run"
             except StoreUnavailable:
                 return TRY_LATER, "the record is away: try again"
-            self._line.send([self._first()])
+            self._sender.send([self._first()])
             while not ended:
-                if self._line.flooded:
+                if self._sender.flooded:
                     return FLOODED, "this socket only sends: do not write to it"
                 if self._web.stopping.is_set():
                     return RESTARTING, "stopping: connect again"
-                if (reason := self._vigil.objection()) is not None:
+                if (reason := self._recheck.objection()) is not None:
                     return reason
                 frames = heard.get(QUIET_S)
-                self._line.check()
+                self._sender.check()
                 self._pass_on(frames or [], dropped=heard.overflowed)
                 ended = self._heard_end(frames or []) or self._looked_up_end()
         return NORMAL, "the run has ended"
@@ -135,14 +135,14 @@ class Listener:
 
     def _pass_on(self, frames: list[dict[str, Any]], *, dropped: bool) -> None:
         try:
-            fitting = self._sieve.fitting(frames)
+            fitting = self._matcher.fitting(frames)
         except StoreUnavailable:
             # Whose run this is cannot be told now, so its lines are as good as missed.
             fitting, dropped = [], True
         if dropped:
             fitting.append({"kind": "gap", "at": rfc3339(self._web.core.clock.now())})
         if fitting:
-            self._line.send(fitting)
+            self._sender.send(fitting)
 
     def _heard_end(self, frames: list[dict[str, Any]]) -> bool:
         return self._query["run_id"] is not None and any(

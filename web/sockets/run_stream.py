@@ -28,11 +28,11 @@ from web.sockets.admission import (
     RESTARTING,
     TICKET,
     TRY_LATER,
-    Vigil,
+    AccessRecheck,
     routes,
     sock,
 )
-from web.sockets.sender import Line, LineLost, TooSlow
+from web.sockets.sender import SendFailed, SocketSender, TooSlow
 
 BAD_AFTER, NO_SUCH_RUN, TOO_SLOW = 4400, 4404, 4408
 #: The record is read this often while nothing is heard, seconds.
@@ -63,15 +63,15 @@ QUERIES["stream.run_stream"] = _after
 def run_stream(ws: Any, run_id: UUID) -> None:
     """Follow a run from `after` to its end."""
     web = shared()
-    line = Line(ws)
+    sender = SocketSender(ws)
     web.watching(1)
     try:
-        code, reason = Follower(web, line, run_id, g.query).follow(tenant_id())
-        line.close(code, reason)
+        code, reason = Follower(web, sender, run_id, g.query).follow(tenant_id())
+        sender.close(code, reason)
     except TooSlow:
-        line.close(TOO_SLOW, "too slow: resume with after", hurry=True)
-    except LineLost:
-        line.drop()
+        sender.close(TOO_SLOW, "too slow: resume with after", hurry=True)
+    except SendFailed:
+        sender.drop()
     finally:
         web.watching(-1)
 
@@ -79,11 +79,11 @@ def run_stream(ws: Any, run_id: UUID) -> None:
 class Follower:
     """One watcher of one run. `at` is the last `seq` it was sent."""
 
-    def __init__(self, web: Shared, line: Line, run_id: UUID, after: int) -> None:
+    def __init__(self, web: Shared, sender: SocketSender, run_id: UUID, after: int) -> None:
         self._web = web
-        self._vigil = Vigil(self._may_watch)
+        self._recheck = AccessRecheck(self._may_watch)
         self._reads = web.core.store.reads
-        self._line = line
+        self._sender = sender
         self._run_id = run_id
         self._workflow_id: UUID | None = None
         self._reads_lines = False
@@ -127,17 +127,17 @@ class Follower:
 
     def _hindered(self) -> tuple[int, str] | None:
         """Return why the socket must close although the run goes on."""
-        if self._line.flooded:
+        if self._sender.flooded:
             return FLOODED, "this socket only sends: do not write to it"
         if self._web.stopping.is_set():
             return RESTARTING, "stopping: resume with after"
         if self._away_since and time.monotonic() - self._away_since > _PATIENCE_S:
             return TRY_LATER, "the record is away: resume with after"
-        return self._vigil.objection()
+        return self._recheck.objection()
 
     def _listen(self, heard: Subscription) -> None:
         frames = heard.get(QUIET_S)
-        self._line.check()
+        self._sender.check()
         if frames is None or heard.overflowed or self._away_since:
             self._read_on()
             return
@@ -183,10 +183,10 @@ class Follower:
 
     def _bridge(self, upto: int) -> None:
         if upto > self.at:
-            self._line.send([{"kind": "gap", "from": self.at + 1, "to": upto}])
+            self._sender.send([{"kind": "gap", "from": self.at + 1, "to": upto}])
             self.at = upto
 
     def _send(self, frames: list[dict[str, Any]]) -> None:
-        self._line.send(frames if self._reads_lines else [withheld(f) for f in frames])
+        self._sender.send(frames if self._reads_lines else [withheld(f) for f in frames])
         self.at = frames[-1]["seq"]
         self._ended = any(f["kind"] == "run" and f.get("state") in ENDS for f in frames)

@@ -36,11 +36,11 @@ _LAST_BUFFER_BYTES = 1024 * 1024
 _FAREWELL_S = 2.0
 
 
-class LineLost(OSError):
+class SendFailed(OSError):
     """The client is gone."""
 
 
-class TooSlow(LineLost):
+class TooSlow(SendFailed):
     """The client does not read as fast as the run talks."""
 
 
@@ -136,7 +136,7 @@ class WholeWriter:
             self._sock.shutdown(socket.SHUT_WR)
 
 
-class Line:
+class SocketSender:
     """A connected client of ours. It answers pings and closes in a thread of its own."""
 
     def __init__(self, ws: Any) -> None:
@@ -151,12 +151,12 @@ class Line:
         return self._noise.flood or self._writer.flood
 
     def check(self) -> None:
-        """LineLost when the client has gone."""
+        """SendFailed when the client has gone."""
         if not self._ws.connected:
-            raise LineLost("the client has gone")
+            raise SendFailed("the client has gone")
 
     def send(self, frames: Sequence[dict[str, Any]]) -> None:
-        """Send each frame as one text message. TooSlow, LineLost."""
+        """Send each frame as one text message. TooSlow, SendFailed."""
         batch, size = [], 0
         for frame in frames:
             batch.append(self._encoded(TextMessage(orjson.dumps(frame).decode())))
@@ -171,16 +171,16 @@ class Line:
         try:
             data: bytes = self._ws.ws.send(message)
         except LocalProtocolError as error:
-            raise LineLost("the client has gone") from error
+            raise SendFailed("the client has gone") from error
         return data
 
     def _write(self, data: bytes) -> None:
         try:
             self._writer.send(data)
-        except LineLost:
+        except SendFailed:
             raise
         except OSError as error:
-            raise LineLost(str(error)) from error
+            raise SendFailed(str(error)) from error
 
     def close(self, code: int, reason: str, *, hurry: bool = False) -> None:
         """Say why and go. With `hurry`, for a client that does not read, without waiting."""

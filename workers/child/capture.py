@@ -15,6 +15,7 @@ from contextvars import Token
 from typing import Self
 
 from orchestrator.errors import ServiceUnavailable
+from orchestrator.models.text import printable
 from orchestrator.ports.moves import LogLine
 from orchestrator.services.secrets.masking import LineMasker, Masker
 from workers.child import capture_hub
@@ -32,17 +33,6 @@ _LINE_BYTES = 64
 _Tag = tuple[float, str, int]
 
 _ENDS = re.compile(r"\r\n|\n|\r(?!\Z)")
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_ESCAPES = {c: f"\\x{c:02x}" for c in (*range(1, 32), *range(127, 160)) if c != ord("\t")}
-_ESCAPES[0] = "\ufffd"
-
-
-def printable(line: str) -> str:
-    """Return a line that every store and terminal can take: control characters other than tab
-    escaped (`\\x1b`), NUL and lone surrogates replaced."""
-    if line.isprintable():
-        return line
-    return _SURROGATES.sub("\ufffd", line.translate(_ESCAPES))
 
 
 class Capture:

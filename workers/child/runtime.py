@@ -50,11 +50,11 @@ class Runtime:
         self._inline = settings.inline
         self._inline_s = settings.inline_s
         if threading.current_thread() is threading.main_thread():
-            switch = StopSwitch(identity.desk, self._owner.pid)
+            switch = StopSwitch(identity.folder, self._owner.pid)
             switch.install()
             watching = switch.watching
         else:
-            watching = ThreadStops(identity.desk).watching
+            watching = ThreadStops(identity.folder).watching
         self._announcer = core.engine.announcer
         self._attempts = Attempts(
             outputs=lambda run_id, needs: self._insist(core.store.reads.outputs, run_id, needs),

@@ -20,7 +20,7 @@ from orchestrator.models.runs.task import Failure, Outcome, Skip, TaskError, Val
 from orchestrator.models.secret import refused
 from orchestrator.services.secrets.masking import Masker
 from workers.child import capture_hub
-from workers.handlers.hiding import CURRENT
+from workers.handlers.failure import MASKER
 
 #: How long a value is believed, in seconds: so long a changed one may still be used.
 KEPT_S = 30.0
@@ -120,13 +120,13 @@ def hiding(masker: Masker | None) -> Iterator[None]:
     capture = capture_hub.current.get()
     if capture is not None:
         capture.hide(masker)
-    token = CURRENT.set(masker)
+    token = MASKER.set(masker)
     _own_logs.begin(masker)
     try:
         yield
     finally:
         _own_logs.end(masker)
-        CURRENT.reset(token)
+        MASKER.reset(token)
 
 
 def hidden(masker: Masker | None, outcome: Outcome) -> Outcome:

@@ -1,4 +1,4 @@
-"""How a running handler is asked to stop: its own alarm at the deadline, or a note on the desk."""
+"""How a handler is asked to stop: an alarm at its deadline, or a note in its worker's folder."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _AGAIN_S = 1.0
 class StopSwitch:
     """Turns signals into StopRequested, but only while a handler is at work."""
 
-    def __init__(self, desk: Path, pid: int) -> None:
-        self._note = note(desk, pid)
+    def __init__(self, folder: Path, pid: int) -> None:
+        self._note = note(folder, pid)
         self._current: tuple[UUID, int, int] | None = None
         self._pool_s_own: Any = None
 

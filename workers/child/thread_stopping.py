@@ -57,8 +57,8 @@ class _Working:
 class ThreadStops:
     """Answers what `StopSwitch` does, for threads: one thread looks after all of them."""
 
-    def __init__(self, desk: Path) -> None:
-        self._desk = desk
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._lock = threading.Lock()
         self._working: dict[Key, _Working] = {}
         self._thread: threading.Thread | None = None
@@ -102,7 +102,7 @@ class ThreadStops:
 
     def _notes(self) -> dict[Key, str]:
         found: dict[Key, str] = {}
-        for path in self._desk.glob("stop-*"):
+        for path in self._folder.glob("stop-*"):
             if path.suffix == ".new":
                 continue
             try:

@@ -7,14 +7,18 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from orchestrator.errors import ExpressionError, HandlerError, ServiceUnavailable, ZQError
 from orchestrator.models.runs.task import Failure, TaskError
-from workers.child.capture import printable
+from orchestrator.models.text import printable
+from orchestrator.services.secrets.masking import MASK, Masker
 from workers.handlers.context import StopRequested
-from workers.handlers.hiding import shown
 
+#: Hides the secrets of the attempt at work in this context, if it has any.
+MASKER: ContextVar[Masker | None] = ContextVar("masker", default=None)
+_USERINFO = re.compile(r"(://)[^\s/@?#]+@")
 MAX_MESSAGE = 2000
 MAX_TRACEBACK_BYTES = 8192
 MAX_FRAMES = 10
@@ -131,3 +135,11 @@ def _short(filename: str) -> str:
         if filename.startswith(root.rstrip(os.sep) + os.sep):
             return filename[len(root.rstrip(os.sep)) + 1 :]
     return filename if filename.startswith("<") else Path(filename).name
+
+
+def shown(text: str) -> str:
+    """Return a text that may be shown; do it before cutting, for a piece is not recognised."""
+    masker = MASKER.get()
+    if masker is not None:
+        text = masker.error(text)
+    return _USERINFO.sub(rf"\1{MASK}@", text) if "://" in text else text

@@ -25,7 +25,7 @@ from orchestrator.errors import InvalidDefinition, ZQError
 from orchestrator.models.runs.event import Event
 from workers.handlers import StopRequested
 from workers.in_memory.server import MemoryServer
-from workers.testing import refuse_unknown
+from workers.in_memory.worker import refuse_unknown
 
 #: A handler may swallow the first exception; the alarm rings again each second until it is out.
 _AGAIN_S = 1.0

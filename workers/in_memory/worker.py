@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from orchestrator.bootstrap.memory import MemoryCore
+from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
 from orchestrator.models.definitions.node import Node
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.egress import Egress
@@ -167,3 +168,16 @@ def _streams_kept() -> Iterator[None]:
     finally:
         root.setLevel(level)
         sys.stdout, sys.stderr = streams
+
+
+def refuse_unknown(pins: Mapping[str, Pin], definition: Mapping[str, Any]) -> None:
+    """Raise InvalidDefinition for pins of nodes that the definition does not have."""
+    nodes = definition.get("nodes")
+    known = [n["id"] for n in nodes if "id" in n] if isinstance(nodes, list) else []
+    problems = [
+        Problem("pins", "unknown_node", f"there is no node {id!r}{did_you_mean(id, known)}")
+        for id in pins
+        if id not in known
+    ]
+    if problems:
+        raise InvalidDefinition(problems, "What is pinned does not fit the workflow.")

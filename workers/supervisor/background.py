@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Hand:
+class BackgroundQuery:
     """Does jobs one after the other in a thread of its own, which begins with the first job."""
 
     def __init__(self, name: str, wake: Callable[[], None]) -> None:

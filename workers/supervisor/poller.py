@@ -1,7 +1,7 @@
 """What a watch waits for: a pulse, the end of a process, an answer; whichever comes first.
 
 Linux says at once when a process ends. Elsewhere `sees_ends` is False, and whoever waits has to
-look again and again.
+look again and again. psutil answers where Linux does not; an idle supervisor never imports it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 _open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
@@ -28,7 +29,7 @@ class Seen:
     ended: set[int] = field(default_factory=set)
 
 
-class Lookout:
+class Poller:
     """Waits for one pulse and any number of processes. One thread alone, but for `wake`."""
 
     def __init__(self, pulse_fd: int) -> None:
@@ -122,3 +123,33 @@ class Lookout:
             os.close(self._waking)
             os.close(self._writing)
             self._writing = -1
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the direct children of a process; empty when it is gone.
+
+    The kernel's own list, where it has one: psutil looks at every process of the machine, which
+    costs an idle supervisor more than all the rest it does.
+    """
+    found: set[int] = set()
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found.update(map(int, (thread / "children").read_text().split()))
+    except OSError:
+        import psutil
+
+        try:
+            return {child.pid for child in psutil.Process(pid).children()}
+        except psutil.NoSuchProcess:
+            return set()
+    return found
+
+
+def lives(pid: int) -> bool:
+    """Return whether a process is there and has not ended."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -23,7 +23,7 @@ from orchestrator.process.memory_use import few_arenas
 from orchestrator.process.stop_signal import StopSignal
 from orchestrator.settings import Settings
 from workers.identity import PULSE_FD, Identity, fresh
-from workers.supervisor.watchdog import Watch
+from workers.supervisor.watchdog import Watchdog
 
 log = logging.getLogger("zq.worker")
 
@@ -44,7 +44,7 @@ class Supervisor:
         self._core = FleetCore(configured)
         self._stop = StopSignal()
         self._process: forks.Started | None = None
-        self._watch: Watch | None = None
+        self._watchdog: Watchdog | None = None
 
     def run(self) -> None:
         """Return when a SIGTERM or SIGINT has ended the worker."""
@@ -88,8 +88,8 @@ class Supervisor:
             # The signal came before there was a process to pass it on to.
             process.terminate()
         try:
-            self._watch = Watch(self._core, me, process.pid, reading)
-            self._watch.run()
+            self._watchdog = Watchdog(self._core, me, process.pid, reading)
+            self._watchdog.run()
         finally:
             self._end(process)
 
@@ -117,7 +117,7 @@ class Supervisor:
 
     def _alive(self) -> bool:
         """Whether the last beat is younger than the lease."""
-        beaten_at = self._watch and self._watch.beaten_at
+        beaten_at = self._watchdog and self._watchdog.beaten_at
         return bool(beaten_at and time.monotonic() - beaten_at < self._settings.worker.lease_s)
 
 

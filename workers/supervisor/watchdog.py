@@ -27,9 +27,8 @@ from orchestrator.process import log_lines
 from orchestrator.settings import Settings
 from workers.identity import CARD, CLOSING, Identity, identity
 from workers.stop_notes import STOP_SIGNAL, is_noted, leave_note
-from workers.supervisor.background import Hand
-from workers.supervisor.linux import children_of, lives
-from workers.supervisor.poller import Lookout, Seen
+from workers.supervisor.background import BackgroundQuery
+from workers.supervisor.poller import Poller, Seen, children_of, lives
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class _Asked:
     reason: str
 
 
-class Watch:
+class Watchdog:
     """Watches one incarnation of a worker until it is gone."""
 
     def __init__(self, core: Record, me: Identity, main_pid: int, pulse_fd: int) -> None:
@@ -79,11 +78,11 @@ class Watch:
         self._me = me
         self._settings = core.settings.worker
         self._main = main_pid
-        self._lookout = Lookout(pulse_fd)
-        self._main_tells = self._lookout.watch(main_pid)
+        self._poller = Poller(pulse_fd)
+        self._main_tells = self._poller.watch(main_pid)
         #: Beats have a thread of their own: ending an attempt may have to wait for a lock.
-        self._beats = Hand("zq-beats", self._lookout.wake)
-        self._ends = Hand("zq-ends", self._lookout.wake)
+        self._beats = BackgroundQuery("zq-beats", self._poller.wake)
+        self._ends = BackgroundQuery("zq-ends", self._poller.wake)
         #: The processes that own attempts: the pool's children, or the one with the threads.
         self._children: set[int] = set()
         #: Children that have ended and still stand in the system's list.
@@ -110,7 +109,7 @@ class Watch:
         """Return when the worker's main process is gone, or was made to go."""
         try:
             while True:
-                self._heed(self._lookout.wait(self._pause_s()))
+                self._heed(self._poller.wait(self._pause_s()))
                 if self._gone:
                     break
                 if not self._goes_on():
@@ -118,7 +117,7 @@ class Watch:
                     break
         finally:
             self._farewell()
-            self._lookout.close()
+            self._poller.close()
 
     def _pause_s(self) -> float:
         """Return the seconds until there is something to do, if nothing happens before."""
@@ -148,7 +147,7 @@ class Watch:
             self._last_pulse = time.monotonic()
             if not seen.pulse or CLOSING in seen.pulse:
                 self._closing = True
-                self._lookout.deaf()
+                self._poller.deaf()
         self._gone = self._has_ended(seen.ended)
         if not self._gone and (seen.ended or self._must_look()):
             self._look(seen.ended)
@@ -162,19 +161,19 @@ class Watch:
     def _look(self, ended: Collection[int] = ()) -> None:
         """Notice children that have died since the last look."""
         listed = {self._main} if self._threads else children_of(self._main)
-        if not listed and self._lookout.has_ended(self._main):
+        if not listed and self._poller.has_ended(self._main):
             # It took them along: heard of next.
             return
         self._ended = (self._ended | set(ended)) & listed
         now = listed - self._ended
-        if not self._lookout.sees_ends:
+        if not self._poller.sees_ends:
             now = {pid for pid in now if lives(pid)}
         for pid in self._children - now:
-            self._lookout.forget(pid)
+            self._poller.forget(pid)
             self._ends.give(partial(self._give_up, pid), lambda _: None, partial(_not_yet, pid))
         if not self._threads:
             for pid in now - self._children:
-                self._lookout.watch(pid)
+                self._poller.watch(pid)
         self._children = now
 
     def _give_up(self, pid: int) -> None:
@@ -237,7 +236,7 @@ class Watch:
 
     def _read_card(self) -> dict[str, Any] | None:
         if self._card is None:
-            path = self._me.desk / CARD
+            path = self._me.folder / CARD
             if path.exists():
                 self._card = json.loads(path.read_text())
                 self._threads = bool(self._card["threads"])
@@ -283,12 +282,12 @@ class Watch:
         # To a handler it is one thing: nobody wants its outcome.
         reason = "lost" if held.verdict in {None, "taken"} else str(held.verdict)
         try:
-            leave_note(self._me.desk, pid, held.claim, reason, alone=not self._threads)
+            leave_note(self._me.folder, pid, held.claim, reason, alone=not self._threads)
         except OSError as error:
             log.warning("child %s could not be asked to stop: %s", pid, error)
             return
         if not self._threads:
-            self._lookout.send(pid, STOP_SIGNAL)
+            self._poller.send(pid, STOP_SIGNAL)
 
     def _force(self, held: Held, key: Key) -> None:
         """Take the attempt away first, so that the child's last words change nothing; then kill."""
@@ -312,7 +311,7 @@ class Watch:
             self._leave_stuck(held)
             return
         log.warning("child %s did not stop in time (%s): killed", held.owner.pid, held.verdict)
-        self._lookout.send(held.owner.pid, signal.SIGKILL)
+        self._poller.send(held.owner.pid, signal.SIGKILL)
 
     def _force_taken(self, held: Held, pulse: Pulse) -> None:
         """The record has no more to take away; the child is killed if it never left the handler.
@@ -324,7 +323,7 @@ class Watch:
             h.verdict != "taken" and h.owner.pid == pid and h.claim.claim_id != claim_id
             for h in pulse.held
         )
-        noted = is_noted(self._me.desk, pid, held.claim, alone=not self._threads)
+        noted = is_noted(self._me.folder, pid, held.claim, alone=not self._threads)
         if pid not in self._children or not noted or (others and not self._threads):
             return
         if (held.claim.run_id, held.claim.task_no, held.claim.attempt) not in self._stuck:
@@ -340,12 +339,12 @@ class Watch:
             claim.run_id, claim.task_no, held.verdict, len(self._stuck),
         )  # fmt: skip
         if 2 * len(self._stuck) >= (self._card or {})["slots"]:
-            self._lookout.send(self._main, signal.SIGKILL)
+            self._poller.send(self._main, signal.SIGKILL)
 
     def _kill_worker(self) -> None:
         log.error("worker %s was given up by the fleet: it ends and starts anew", self._me.name)
         for pid in [*(self._children | children_of(self._main)), self._main]:
-            self._lookout.send(pid, signal.SIGKILL)
+            self._poller.send(pid, signal.SIGKILL)
 
     def _farewell(self) -> None:
         if self._sent_at is not None:
@@ -360,9 +359,9 @@ class Watch:
                 log.warning("could not say goodbye in time, the lease will run out")
         self._ends.stop()
         with contextlib.suppress(OSError):
-            for path in self._me.desk.glob("*"):
+            for path in self._me.folder.glob("*"):
                 path.unlink(missing_ok=True)
-            self._me.desk.rmdir()
+            self._me.folder.rmdir()
 
 
 def _not_yet(pid: int, error: Exception) -> None:
@@ -380,7 +379,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # The worker it watches gets the same signal and may take its time to end.
         signal.signal(number, signal.SIG_IGN)
-    Watch(FleetCore(configured), identity(), int(sys.argv[1]), int(sys.argv[2])).run()
+    Watchdog(FleetCore(configured), identity(), int(sys.argv[1]), int(sys.argv[2])).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What nobody waits for goes to Redis aside: bells and chord parts, gathered for milliseconds.
+"""What nobody waits for goes to Redis later: notifications and chord parts, gathered briefly.
 
 Both are hints that may be lost: watchers read the record, and the last settle ends a run by itself.
 So a move is over when it is committed, and one round trip carries what several moves have to say.
@@ -22,13 +22,13 @@ from orchestrator.ports.moves import Moved, Release
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a queue's depth is believed: older, it is measured aside; much older, at once.
+#: Seconds for which a queue's depth is believed: older, a thread measures it; much older, at once.
 _FRESH_S, _STALE_S = 0.05, 1.0
 #: What may wait while Redis is slow; older things are dropped beyond it.
 _MOST = 10_000
 
 
-class Aside:
+class Outbox:
     """Answers `ports.dispatch.Dispatcher` and `ports.live.Observer` in front of those that talk.
 
     In `seq` order per run, as `notify` demands, since one thread a process sends. Safe to carry
@@ -53,7 +53,7 @@ class Aside:
         return True
 
     def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
-        """See `Dispatcher`. Never aside: a worker waits for the messages."""
+        """See `Dispatcher`. Never put off: a worker waits for the messages."""
         return self._dispatcher.open(run_id, size, messages)
 
     def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
@@ -61,11 +61,11 @@ class Aside:
         self._dispatcher.show(moved, plan)
 
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
-        """See `Dispatcher`. Never aside: a worker waits for it."""
+        """See `Dispatcher`. Never put off: a worker waits for it."""
         return self._dispatcher.release(messages, again=again)
 
     def depth(self, queue: str) -> int | None:
-        """See `Dispatcher`. A recent answer is repeated while a newer one is fetched aside."""
+        """See `Dispatcher`. A recent answer is repeated while a thread fetches a newer one."""
         return self._here().depth(queue)
 
     def flush(self, timeout_s: float) -> None:
@@ -101,7 +101,7 @@ class _Sender:
         self._busy = False
         self._depths: dict[str, tuple[float, int | None]] = {}
         self._asked: set[str] = set()
-        threading.Thread(target=self._run, name="aside", daemon=True).start()
+        threading.Thread(target=self._run, name="zq-outbox", daemon=True).start()
 
     def put(
         self,
@@ -144,7 +144,7 @@ class _Sender:
             try:
                 self._send()
             except Exception:
-                # A bell that cannot be rung must not silence the next one.
+                # A notification that cannot be sent must not keep the next one.
                 log.exception("what was gathered could not be sent")
             self._busy = False
 

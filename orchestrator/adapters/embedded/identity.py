@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.errors import EmbeddedUnavailable
 
-LEASH = Path(__file__).with_name("parent_death.py")
+PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 #: Where a server that runs as `nobody` may keep its data when $ZQ_HOME is closed to it.
 SHARED_FOLDERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108
 
@@ -28,11 +28,19 @@ class Identity:
     prefix: tuple[str, ...] = ()
     owner: tuple[int, int] | None = None  #: (uid, gid)
 
-    def command(self, command: Sequence[str | Path], leash_signal: int) -> list[str]:
-        """Return `command` leashed to us: it gets `leash_signal` when we die (0: no leash)."""
+    def command(self, command: Sequence[str | Path], death_signal: int) -> list[str]:
+        """Return `command` tied to us: it gets `death_signal` when we die (0: none)."""
         owner = f"{self.owner[0]}:{self.owner[1]}" if self.owner else "-"
-        leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(leash_signal), owner]
-        return [*self.prefix, *leash, *map(str, command)]
+        tied = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(PARENT_DEATH),
+            str(os.getpid()),
+            str(death_signal),
+            owner,
+        ]
+        return [*self.prefix, *tied, *map(str, command)]
 
     def can(self, program: Path, folder: Path) -> bool:
         """Tell whether this identity can run `program` and write in `folder`."""

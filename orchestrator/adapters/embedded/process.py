@@ -1,4 +1,4 @@
-"""One server process: started on a leash, known again after a crash, stopped in bounded time."""
+"""One server process: ends with its launcher, is known after a crash, stops in bounded time."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def spawn(
     outlives its launcher all the same is stopped by the next start.
     """
     main_thread = threading.current_thread() is threading.main_thread()
-    leash_signal = int(stop_signals[0][0]) if main_thread else 0
+    death_signal = int(stop_signals[0][0]) if main_thread else 0
     with _open_log(log) as output:
         popen = subprocess.Popen(
-            identity.command(command, leash_signal),
+            identity.command(command, death_signal),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""Users, sessions and all else of access in memory, for tests and dry runs. It has no wall."""
+"""Users, sessions and all else of access in memory, for tests and dry runs. No row security."""
 
 from __future__ import annotations
 

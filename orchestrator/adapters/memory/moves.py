@@ -88,7 +88,7 @@ class MemoryMoves:
             settlement = Settlement(run, claim_id, self._tables.clock.now(), take, room)
             settlement.carry_out(endings, logs)
             if settlement.timer:
-                self._tables.bell.set()
+                self._tables.woken.set()
             return _settled(run, settlement)
 
     def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
@@ -152,7 +152,7 @@ class MemoryMoves:
             waiting: list[TaskRow] = []
             if to is RunState.RUNNING:
                 waiting = [t for t in run.tasks.values() if t.state is TaskState.QUEUED]
-                self._tables.bell.set()
+                self._tables.woken.set()
             return moved(
                 run,
                 was=str(found),

@@ -69,9 +69,9 @@ class MemoryStore:
 
     def listen(self, timeout_s: float, stop: int | None = None) -> bool:
         """See the port."""
-        if not self._tables.bell.wait(timeout_s):
+        if not self._tables.woken.wait(timeout_s):
             return False
-        self._tables.bell.clear()
+        self._tables.woken.clear()
         return True
 
     def close(self) -> None:

@@ -262,12 +262,12 @@ class VersionRow:
 
 
 class Tables:
-    """Everything stored, the lock that guards it, the clock that judges it, and upkeep's bell."""
+    """Everything stored, the lock that guards it, its clock, and what wakes upkeep."""
 
     def __init__(self, clock: Clock) -> None:
         self.lock = threading.RLock()
         self.clock = clock
-        self.bell = threading.Event()
+        self.woken = threading.Event()
         #: Since when the record is up: no lease is older than that.
         self.since = clock.now()
         self.workflows: dict[UUID, SavedWorkflow] = {}

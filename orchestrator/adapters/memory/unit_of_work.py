@@ -101,7 +101,7 @@ class MemoryUnitOfWork:
         """Keep what was done, and wake upkeep where it may sleep too long."""
         self._undo.clear()
         if self._wakes:
-            self._tables.bell.set()
+            self._tables.woken.set()
 
     def roll_back(self) -> None:
         """Take everything back."""

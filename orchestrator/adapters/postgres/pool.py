@@ -1,7 +1,7 @@
 """Connections: one engine a process, made lazily, each connection in autocommit, JSON by orjson.
 
 Transactions are either one function call (one implicit transaction) or `begin()`. Every connection
-works in the role that the process was built for: what that may see is in `wall.py`.
+works in the role that the process was built for: what that may see is in `row_security.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tenant wall of a connection: the role it works in, and whose rows its statements may see.
+"""Row security of a connection: the role it works in, and whose rows its statements may see.
 
 The policies are in revision 0004. A statement of the role `zq_api` is told its tenant in its own
 round trip and transaction, so that a connection that goes back to the pool remembers nobody.
@@ -27,13 +27,13 @@ class Role(StrEnum):
     ACCESS = "zq_access"
 
 
-class WalledConnection(connection):
+class TenantConnection(connection):
     """A connection of a process that serves requests."""
 
     #: Work as `zq_access` instead: `of_access` alone sets it, and resets it.
     across_tenants = False
 
-    def wall(self) -> str:
+    def preamble(self) -> str:
         """Return what comes before the first statement of a transaction; it ends with that."""
         if self.across_tenants:
             return f"SELECT set_config('role', '{Role.ACCESS}', true); "
@@ -42,20 +42,20 @@ class WalledConnection(connection):
         return f"SELECT set_config('zq.tenant', '{one.tenant_id}', true); " if one else ""
 
 
-class WalledCursor(cursor):
-    """Puts the wall before whatever begins a transaction, be it of one statement or of many.
+class TenantCursor(cursor):
+    """Puts role or tenant before whatever begins a transaction, be it of one statement or of many.
 
     Several statements in one string are one transaction in autocommit, and the result is the last
     one's. A statement that goes another way (COPY, a server-side function call) sees no rows.
     """
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002
-        """Run a statement behind the wall."""
+        """Run a statement under row security."""
         one: Any = self.connection
         if one.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             text = query if isinstance(query, str | bytes) else query.as_string(one)
-            wall: str = one.wall()
-            query = wall.encode() + text if isinstance(text, bytes) else wall + text
+            preamble: str = one.preamble()
+            query = preamble.encode() + text if isinstance(text, bytes) else preamble + text
         super().execute(query, vars)
 
     def executemany(self, query: Any, vars_list: Any) -> None:
@@ -76,7 +76,7 @@ def of_access(one: Any, *, wanted: bool) -> Iterator[None]:
 
     Where the process's role sees everything anyway, this changes nothing.
     """
-    if not wanted or not isinstance(one, WalledConnection):
+    if not wanted or not isinstance(one, TenantConnection):
         yield
         return
     one.across_tenants = True
@@ -90,4 +90,4 @@ def connecting(role: Role) -> dict[str, Any]:
     """Return what a connection of a role needs, beside its options."""
     if role is not Role.API:
         return {}
-    return {"connection_factory": WalledConnection, "cursor_factory": WalledCursor}
+    return {"connection_factory": TenantConnection, "cursor_factory": TenantCursor}

@@ -20,7 +20,7 @@ import psycopg2.extras
 from orchestrator.adapters.postgres.unavailable import driver_guarded
 
 
-class Line:
+class SingleConnection:
     """Lends cursors as `Pool` does, one at a time; after an error the next one connects anew.
 
     A server that says nothing is given `answer_s` to take what was sent to it, and the connection

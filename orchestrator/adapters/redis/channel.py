@@ -1,9 +1,9 @@
-"""The bell on Redis pub/sub: one topic a run, one hub thread a process for all who listen.
+"""Notifications on Redis pub/sub: one topic a run, one hub thread a process for all who listen.
 One pattern covers the topics of all runs.
 
-Frames are signed with their topic: who can write to Redis but does not have the secret key can ring
-the bell, and no more; what happened is then read from the record. A frame that is lost here is
-repaired from the record by whoever streams; nothing is retried.
+Frames are signed with their topic: who can write to Redis but does not have the secret key can only
+notify; what happened is then read from the record. A frame that is lost here is repaired from the
+record by whoever streams; nothing is retried.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from uuid import UUID, uuid4
 
 import orjson
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from orchestrator.adapters.redis.connection import connect
 from orchestrator.models.runs.event import Event
 
 #: Batches a slow listener may have waiting; then all are dropped and it reads the record.
@@ -39,7 +38,7 @@ _GLOB = re.compile(r"[*?\[\\]")
 log = logging.getLogger(__name__)
 
 
-class Ear:
+class TopicQueue:
     """Answers `ports.live.Subscription`: a bounded queue between the hub and one listener."""
 
     def __init__(self) -> None:
@@ -110,25 +109,25 @@ class RedisChannel:
         except (TypeError, ValueError):
             log.exception("channel: an event of run %s is no JSON", events[0].run_id)
 
-    def subscribe(self, run_id: UUID) -> AbstractContextManager[Ear]:
+    def subscribe(self, run_id: UUID) -> AbstractContextManager[TopicQueue]:
         """See the port. Open before it returns, or, while Redis is away, after the timeout."""
         return self._listen(self._topic(run_id).encode())
 
-    def subscribe_all(self) -> AbstractContextManager[Ear]:
+    def subscribe_all(self) -> AbstractContextManager[TopicQueue]:
         """See the port. Open as `subscribe` says."""
         prefix = _GLOB.sub(r"\\\g<0>", self._prefix)
         return self._listen(f"{prefix}run:*".encode())
 
     @contextmanager
-    def _listen(self, topic: bytes) -> Iterator[Ear]:
+    def _listen(self, topic: bytes) -> Iterator[TopicQueue]:
         hub = self._here().hub
-        ear = hub.add(topic)
+        queue = hub.add(topic)
         try:
-            if not ear.open.wait(self._timeout_s):
-                ear.lose()
-            yield ear
+            if not queue.open.wait(self._timeout_s):
+                queue.lose()
+            yield queue
         finally:
-            hub.remove(topic, ear)
+            hub.remove(topic, queue)
 
     def ping(self) -> bool:
         """See the port."""
@@ -153,14 +152,7 @@ class _Process:
 
     def __init__(self, url: str, prefix: str, timeout_s: float, keys: Sequence[bytes]) -> None:
         self.pid = os.getpid()
-        # Connecting and answering share the time; only a connection found broken is made anew.
-        self.client = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s / 2,
-            socket_connect_timeout=timeout_s / 2,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
+        self.client = connect(url, timeout_s)
         self.hub = _Hub(self.client, f"{prefix}hub:{uuid4()}".encode(), keys)
 
 
@@ -175,32 +167,32 @@ class _Hub:
         self._keys = keys
         self._wake = wake
         self._lock = threading.Lock()
-        self._wanted: dict[bytes, list[Ear]] = {}
+        self._wanted: dict[bytes, list[TopicQueue]] = {}
         #: Topics that Redis has confirmed on the present connection.
         self._open: set[bytes] = set()
         self._thread: threading.Thread | None = None
         self._awake = threading.Event()
 
-    def add(self, topic: bytes) -> Ear:
-        """Listen to a topic; the ear is `open` once Redis has confirmed it."""
-        ear = Ear()
+    def add(self, topic: bytes) -> TopicQueue:
+        """Listen to a topic; the queue is `open` once Redis has confirmed it."""
+        queue = TopicQueue()
         with self._lock:
-            self._wanted.setdefault(topic, []).append(ear)
+            self._wanted.setdefault(topic, []).append(queue)
             if topic in self._open:
-                ear.open.set()
+                queue.open.set()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="channel-hub", daemon=True)
                 self._thread.start()
-        if not ear.open.is_set():
+        if not queue.open.is_set():
             self._ring()
-        return ear
+        return queue
 
-    def remove(self, topic: bytes, ear: Ear) -> None:
+    def remove(self, topic: bytes, queue: TopicQueue) -> None:
         """Stop listening; the topic is closed at the hub's next turn."""
         with self._lock:
-            ears = self._wanted[topic]
-            ears.remove(ear)
-            if not ears:
+            queues = self._wanted[topic]
+            queues.remove(queue)
+            if not queues:
                 del self._wanted[topic]
 
     def _ring(self) -> None:
@@ -236,9 +228,9 @@ class _Hub:
     def _lost(self) -> None:
         with self._lock:
             self._open.clear()
-            for ears in self._wanted.values():
-                for ear in ears:
-                    ear.lose()
+            for queues in self._wanted.values():
+                for queue in queues:
+                    queue.lose()
 
     def _hear(self, line: Any) -> None:
         asked: set[bytes] = set()
@@ -261,14 +253,14 @@ class _Hub:
         if kind in ("subscribe", "psubscribe"):
             with self._lock:
                 self._open.add(topic)
-                for ear in self._wanted.get(topic, ()):
-                    ear.open.set()
+                for queue in self._wanted.get(topic, ()):
+                    queue.open.set()
         elif kind in ("message", "pmessage") and topic != self._wake:
             with self._lock:
-                ears = tuple(self._wanted.get(topic, ()))
-            frames = _frames(self._keys, channel, data) if ears else None
-            for ear in ears:
-                ear.put(frames) if frames is not None else ear.lose()
+                queues = tuple(self._wanted.get(topic, ()))
+            frames = _frames(self._keys, channel, data) if queues else None
+            for queue in queues:
+                queue.put(frames) if frames is not None else queue.lose()
 
 
 def _is_pattern(topic: bytes) -> bool:

@@ -7,18 +7,14 @@ are named strict: those count in the memory of each process.
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import time
 from typing import Any
 
-import redis
 from limits.storage import MemoryStorage, Storage
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-log = logging.getLogger(__name__)
+from orchestrator.adapters.redis.connection import Connection
 
 #: Of the URI by which `limits` finds this storage.
 SCHEME = "zq-redis"
@@ -57,17 +53,10 @@ class RedisWindows(Storage):
         **_: Any,
     ) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s / 2,
-            socket_connect_timeout=timeout_s / 2,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
+        self._redis = Connection(url, timeout_s, without="only sign-ins are limited")
+        self._client = self._redis.client
         self._hit = self._client.register_script(_HIT)
         self._prefix = f"{prefix}limit:"
-        self._rest_s = max(1.0, timeout_s)
-        self._away_until = 0.0
         self._local = MemoryStorage()
         self._processes = max(1, processes)
         self._strict = tuple(f"/{name}/" for name in strict)
@@ -87,20 +76,16 @@ class RedisWindows(Storage):
         block = max(amount, int(key.rsplit("/", 3)[1]) // _BLOCKS)
         if block > amount and (found := self._spend(key, amount)):
             return found
-        if time.monotonic() >= self._away_until:
-            try:
-                told: Any = self._hit(keys=[self._prefix + key], args=[block, expiry * 1000])
-            except (redis.RedisError, OSError) as error:
-                self._away_until = time.monotonic() + self._rest_s
-                log.warning("limits: Redis is away, only sign-ins are counted: %s", error)
-            else:
-                last, ends_at = int(told[0]), time.time() + int(told[1]) / 1000
-                count = last - block + amount
-                if block > amount:
-                    self._hold(key, count, last, ends_at)
-                self._last.seen = key, count, ends_at
-                return count
-        return self._count_here(key, expiry, amount)
+        keys, args = [self._prefix + key], [block, expiry * 1000]
+        told: Any = self._redis.attempt(lambda: self._hit(keys=keys, args=args))
+        if told is None:
+            return self._count_here(key, expiry, amount)
+        last, ends_at = int(told[0]), time.time() + int(told[1]) / 1000
+        count = last - block + amount
+        if block > amount:
+            self._hold(key, count, last, ends_at)
+        self._last.seen = key, count, ends_at
+        return count
 
     def _spend(self, key: str, amount: int) -> int:
         """Count from what was taken before; 0 when there is not enough."""
@@ -140,10 +125,7 @@ class RedisWindows(Storage):
 
     def check(self) -> bool:
         """Tell whether Redis answers."""
-        try:
-            return bool(self._client.ping())
-        except (redis.RedisError, OSError):
-            return False
+        return self._redis.ping()
 
     def reset(self) -> int | None:
         """Forget every window, here and in Redis; return how many there were."""

@@ -5,20 +5,11 @@ Every key has a TTL. While Redis is away the record decides, and each process co
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
+from orchestrator.adapters.redis.connection import Connection
 from orchestrator.errors import ChannelUnavailable
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # The window begins with the first count and is not prolonged: the key's own TTL is its end.
 _COUNT = """
@@ -41,26 +32,18 @@ class RedisSessions:
     """Answers `ports.access.AccessCache`. Safe to share between threads."""
 
     def __init__(self, url: str, *, prefix: str, timeout_s: float) -> None:
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s / 2,
-            socket_connect_timeout=timeout_s / 2,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
+        self._redis = Connection(url, timeout_s, without="the record decides on sessions")
+        self._client = self._redis.client
         self._prefix = f"{prefix}access:"
         self._counter = self._client.register_script(_COUNT)
         self._giver = self._client.register_script(_GIVE_BACK)
-        self._rest_s = max(1.0, timeout_s)
-        #: Until then (monotonic) Redis is not asked: a dead one costs one timeout, not each.
-        self._away_until = 0.0
 
     def marks(self, ids: Sequence[str]) -> tuple[str, ...] | None:
         """See the port. One round trip."""
         if not ids:
             return ()
         names = [self._name("mark", one) for one in ids]
-        found: Any = self._try(lambda: self._client.mget(names))
+        found: Any = self._redis.attempt(lambda: self._client.mget(names))
         return None if found is None else tuple(_text(value) for value in found)
 
     def mark(self, ids: Sequence[str], value: str, *, ttl_s: float) -> None:
@@ -73,50 +56,39 @@ class RedisSessions:
                 pipe.execute()
             return True
 
-        self._try(work)
+        self._redis.attempt(work)
 
     def count(self, key: str, *, window_s: float) -> tuple[int, float] | None:
         """See the port."""
         keys = [self._name("count", key)]
-        found: Any = self._try(lambda: self._counter(keys=keys, args=[_ms(window_s)]))
+        found: Any = self._redis.attempt(lambda: self._counter(keys=keys, args=[_ms(window_s)]))
         return None if found is None else (int(found[0]), int(found[1]) / 1000)
 
     def forget(self, key: str) -> None:
         """See the port."""
-        self._try(lambda: self._client.delete(self._name("count", key)))
+        self._redis.attempt(lambda: self._client.delete(self._name("count", key)))
 
     def give_back(self, key: str) -> None:
         """See the port."""
-        self._try(lambda: self._giver(keys=[self._name("count", key)]))
+        self._redis.attempt(lambda: self._giver(keys=[self._name("count", key)]))
 
     def put_ticket(self, digest: str, value: str, *, ttl_s: float) -> None:
         """See the port."""
         name = self._name("ticket", digest)
-        if not self._try(lambda: self._client.set(name, value, px=_ms(ttl_s))):
+        if not self._redis.attempt(lambda: self._client.set(name, value, px=_ms(ttl_s))):
             raise ChannelUnavailable
 
     def take_ticket(self, digest: str) -> str | None:
         """See the port."""
         name = self._name("ticket", digest)
         # In a list, so that "no such ticket" is not taken for "Redis is away".
-        found: Any = self._try(lambda: [self._client.getdel(name)])
+        found: Any = self._redis.attempt(lambda: [self._client.getdel(name)])
         if found is None:
             raise ChannelUnavailable
         return None if found[0] is None else _text(found[0])
 
     def _name(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}:{name}"
-
-    def _try(self, work: Callable[[], T]) -> T | None:
-        """Return what a command returns; None while Redis is away."""
-        if time.monotonic() < self._away_until:
-            return None
-        try:
-            return work()
-        except (redis.RedisError, OSError) as error:
-            self._away_until = time.monotonic() + self._rest_s
-            log.warning("sessions: Redis is away, the record decides: %s", error)
-            return None
 
 
 def _text(value: bytes | None) -> str:

@@ -7,14 +7,9 @@ that dies gives its sockets back within a minute.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from orchestrator.adapters.redis.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -54,19 +49,12 @@ class RedisSockets:
     """Answers `ports.quotas.SocketLeases`. Safe to share between threads."""
 
     def __init__(self, url: str, *, prefix: str, timeout_s: float) -> None:
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s / 2,
-            socket_connect_timeout=timeout_s / 2,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
+        self._redis = Connection(url, timeout_s, without="sockets are not counted")
+        self._client = self._redis.client
         self._prefix = f"{prefix}sockets:"
         self._take = self._client.register_script(_TAKE)
         self._renew = self._client.register_script(_RENEW)
         self._count = self._client.register_script(_HELD)
-        self._rest_s = max(1.0, timeout_s)
-        self._away_until = 0.0
 
     def take(
         self, lease_id: UUID, tenant_id: UUID, principal_id: UUID, *, tenant: int, principal: int
@@ -74,12 +62,12 @@ class RedisSockets:
         """See the port."""
         keys = self._keys(tenant_id, principal_id)
         args: list[str | int] = [str(lease_id), tenant, principal, LEASE_S]
-        return _LIMITS[int(self._try(lambda: self._take(keys=keys, args=args)) or 0)]
+        return _LIMITS[int(self._redis.attempt(lambda: self._take(keys=keys, args=args)) or 0)]
 
     def renew(self, lease_id: UUID, tenant_id: UUID, principal_id: UUID) -> None:
         """See the port."""
         keys = self._keys(tenant_id, principal_id)
-        self._try(lambda: self._renew(keys=keys, args=[str(lease_id), LEASE_S]))
+        self._redis.attempt(lambda: self._renew(keys=keys, args=[str(lease_id), LEASE_S]))
 
     def drop(self, lease_id: UUID, tenant_id: UUID, principal_id: UUID) -> None:
         """See the port."""
@@ -90,22 +78,12 @@ class RedisSockets:
                     pipe.zrem(key, str(lease_id))
                 pipe.execute()
 
-        self._try(work)
+        self._redis.attempt(work)
 
     def held(self, tenant_id: UUID) -> int:
         """See the port."""
         key = self._keys(tenant_id, tenant_id)[0]
-        return int(self._try(lambda: self._count(keys=[key])) or 0)
+        return int(self._redis.attempt(lambda: self._count(keys=[key])) or 0)
 
     def _keys(self, tenant_id: UUID, principal_id: UUID) -> list[str]:
         return [f"{self._prefix}{tenant_id}", f"{self._prefix}{tenant_id}:{principal_id}"]
-
-    def _try(self, work: Callable[[], Any]) -> Any:
-        if time.monotonic() < self._away_until:
-            return None
-        try:
-            return work()
-        except (redis.RedisError, OSError) as error:
-            self._away_until = time.monotonic() + self._rest_s
-            log.warning("sockets are not counted, Redis is away: %s", error)
-            return None

@@ -1,4 +1,4 @@
-"""Child processes of `zq up`: started on a leash, logged, started again when they die, stopped.
+"""Child processes of `zq up`: tied to its life, logged, started again when they die, stopped.
 
 Spawn and tend them from the main thread: Linux ties a child's life to the thread that started it.
 """

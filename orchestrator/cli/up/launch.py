@@ -25,10 +25,9 @@ from orchestrator.adapters.embedded import EmbeddedServices, running
 from orchestrator.adapters.embedded.process import free_port
 from orchestrator.bootstrap.fleet import FleetCore
 from orchestrator.cli.up.children import Child, Report, stop_all
-from orchestrator.client.discovery import web_url
 from orchestrator.errors import ServiceUnavailable, ZQError
 from orchestrator.process import forks
-from orchestrator.process.home import admin_key, announce, only_one, secret_key
+from orchestrator.process.home import admin_key, announce, only_one, secret_key, web_url
 from orchestrator.process.memory_use import few_arenas
 from orchestrator.process.private_files import private_folder
 from orchestrator.process.stop_signal import StopSignal

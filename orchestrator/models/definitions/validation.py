@@ -1,23 +1,20 @@
-"""The rules a definition must keep, each finding all its problems. Used by `Workflow.validate`."""
+"""The rules a definition must keep, each finding all its problems. See `problems_of`."""
 
 from __future__ import annotations
 
 import functools
 import unicodedata
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from orchestrator.errors import Problem, did_you_mean
 from orchestrator.models.definitions import graph, json_schema
 from orchestrator.models.definitions.catalogue import CATALOGUE, expression_fields
 from orchestrator.models.definitions.json_schema import place
 from orchestrator.models.definitions.node import NODE_ID, Node
+from orchestrator.models.definitions.workflow import Edge, Workflow
 from orchestrator.models.expressions import expression
 from orchestrator.models.expressions.expression import Reference
 from orchestrator.models.secret import NAME
-
-if TYPE_CHECKING:
-    from orchestrator.models.definitions.workflow import Edge, Workflow
 
 MAX_NODES = 10_000
 MAX_EDGES = 100_000

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import Problem
-from orchestrator.models.definitions import json_schema, validation
+from orchestrator.models.definitions import json_schema
 from orchestrator.models.definitions.node import Node, RetryPolicy
 
 
@@ -44,10 +44,6 @@ class Workflow:
     #: JSON Schema of a run's input; {} takes any object.
     inputs: dict[str, Any] = field(default_factory=dict)
     settings: WorkflowSettings = field(default_factory=WorkflowSettings)
-
-    def validate(self) -> list[Problem]:
-        """Every problem of meaning, each with its place and remedy; empty: it can run."""
-        return validation.problems_of(self)
 
 
 def check_input(workflow: Workflow, value: Any) -> tuple[Any, list[Problem]]:

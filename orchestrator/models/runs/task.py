@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.errors import IllegalMove
+from orchestrator.models.text import storable
 
 
 class TaskState(StrEnum):
@@ -59,11 +60,6 @@ def check_move(was: TaskState, to: TaskState) -> None:
     """Raise IllegalMove unless a task may go from `was` to `to`."""
     if to not in MOVES[was]:
         raise IllegalMove(f"a task cannot go from {was} to {to}")
-
-
-def storable(text: str) -> str:
-    """Return the text with what no database keeps replaced."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

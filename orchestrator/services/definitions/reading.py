@@ -1,6 +1,6 @@
 """Reads definitions in the API's JSON form (React Flow's shape) and writes them back.
 
-Shape is marshmallow's, meaning is `Workflow.validate()`; both report all they find.
+Shape is marshmallow's, meaning is `problems_of`; both report all they find.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
 from orchestrator.models.definitions.json_schema import place
 from orchestrator.models.definitions.node import Backoff, Node, OnLost, RetryPolicy, TriggerRule
 from orchestrator.models.definitions.saved import WorkflowStatus
-from orchestrator.models.definitions.validation import MAX_EDGES, MAX_NODES
+from orchestrator.models.definitions.validation import MAX_EDGES, MAX_NODES, problems_of
 from orchestrator.models.definitions.workflow import Edge, Workflow, WorkflowSettings
 from orchestrator.services.definitions.schemas import (
     FIELD_NAMES,
@@ -67,7 +67,7 @@ def read_definition(document: Any) -> Workflow:
         loaded = error.valid_data
     workflow = _workflow(loaded) if not found or _judgeable(loaded, document) else None
     if workflow is not None:
-        found += workflow.validate()
+        found += problems_of(workflow)
     if found or workflow is None:
         raise InvalidDefinition(found)
     return workflow

@@ -66,7 +66,7 @@ class Wanted:
     text: str | None = None
 
 
-class Sieve:
+class LineMatcher:
     """Lets through the log frames of one listener's tenant that fit. For one thread."""
 
     def __init__(self, reads: Reads, wanted: Wanted) -> None:

@@ -13,7 +13,8 @@ from orchestrator.errors import IllegalMove, NotFound, ServiceUnavailable, TooLa
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.ids import uuid7
 from orchestrator.models.runs.run import Run, RunState, Trigger
-from orchestrator.models.runs.task import MARKABLE, Task, TaskState, storable
+from orchestrator.models.runs.task import MARKABLE, Task, TaskState
+from orchestrator.models.text import storable
 from orchestrator.ports.acting import acting
 from orchestrator.ports.moves import Mark, Moved, NewRun
 from orchestrator.ports.runtime import Artifacts, Clock

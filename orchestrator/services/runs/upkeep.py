@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _BATCH = 500
-#: Seconds from a bell to the look at what is due: less than a round's distance from the next.
+#: Seconds from a notification to the look at what is due: less than from one round to the next.
 _LET_BEGIN_S = 0.2
 _TIDY_EVERY = timedelta(hours=1)
 _TIDY_AGAIN = timedelta(minutes=5)
@@ -101,7 +101,7 @@ class Upkeep:
                 stop.wait(1.0)
 
     def _sleep(self, stop: StopSignal, alive: Callable[[], None]) -> None:
-        """Return when a round has something to do; a bell only makes it look again what is due."""
+        """Return when a round has something to do; a notification only makes it look again."""
         since = self._clock.now()
         while not stop.is_set():
             due_s = self._store.fleet.next_due_s(self._worker.lease_s)
@@ -118,7 +118,7 @@ class Upkeep:
                 return
 
     def _heard(self, stop: StopSignal, longest_s: float, alive: Callable[[], None]) -> bool:
-        """Sleep until the bell rings (True), the time is over or a stop is asked for."""
+        """Sleep until a notification comes (True), the time is over or a stop is asked for."""
         slept_s = 0.0
         # In slices, so that whoever asks is told that this goes on.
         while slept_s < longest_s and not stop.is_set():

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.services.runs.log_search import Sieve, Wanted, from_level
+from orchestrator.services.runs.log_search import LineMatcher, Wanted, from_level
 from tests.api.conftest import ONE, Api, refused
 
 
@@ -108,7 +108,7 @@ def test_the_sieve_lets_through_what_fits(api: Api, runs: list[str]) -> None:
 
     def heard(**more: Any) -> list[str]:
         wanted = Wanted(**{"tenant_id": DEFAULT_TENANT, **more})
-        return [f["message"] for f in Sieve(reads, wanted).fitting([*junk, *frames])]
+        return [f["message"] for f in LineMatcher(reads, wanted).fitting([*junk, *frames])]
 
     assert heard() == ["Hello there", "it broke", "quiet", "hello again"]
     assert heard(tenant_id=uuid4()) == []

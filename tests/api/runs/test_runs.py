@@ -161,9 +161,9 @@ def test_wait_answers_when_the_run_has_ended(api: Api) -> None:
     assert (answer.status_code, answer.json["state"]) == (202, "succeeded")
 
 
-@pytest.mark.parametrize("bell", [True, False])
-def test_wait_ends_with_its_time(api: Api, *, bell: bool) -> None:
-    api.core.channel.up = bell  # type: ignore[attr-defined]
+@pytest.mark.parametrize("channel_up", [True, False])
+def test_wait_ends_with_its_time(api: Api, *, channel_up: bool) -> None:
+    api.core.channel.up = channel_up  # type: ignore[attr-defined]
     started = time.monotonic()
     answer = api.post("/workflows/execute?wait=1", {"definition": ONE})
     assert (answer.status_code, answer.json["state"]) == (202, "queued")

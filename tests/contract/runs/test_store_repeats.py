@@ -165,7 +165,7 @@ def started(store: Any, tmp_path: Path, **more: Any) -> tuple[Player, Runtime]:
     }
     player.run_id, _ = core.engine.execute(DEFAULT_TENANT, definition)
     made: list[Runtime] = []
-    me = Identity(id=OWNER.worker_id, name="w", host="h", desk=tmp_path)
+    me = Identity(id=OWNER.worker_id, name="w", host="h", folder=tmp_path)
     maker = threading.Thread(target=lambda: made.append(Runtime(core, me)))
     maker.start()
     maker.join()

@@ -255,7 +255,7 @@ def test_a_tenants_owner_sees_and_reaches_nothing_of_another(
         ):
             with pytest.raises(NotFound):
                 touch()
-        # The wall stands although the query names the other tenant.
+        # Row security holds although the query names the other tenant.
         forged = replace(eve, tenant_id=ADMIN.tenant_id, permissions=frozenset(Permission))
         assert core.access.keys.page(forged) == []
         with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""The routes of access, and grants, on Postgres and Redis: as `zq_api`, behind the tenants' wall.
+"""The routes of access, and grants, on Postgres and Redis: as `zq_api`, under row security.
 
 What they do is in `tests/api`; here the same tests meet row security and real transactions.
 """
@@ -73,7 +73,7 @@ def parts(databases: Databases, redis_server_url: str) -> Iterator[tuple[Core, C
 
 @pytest.fixture
 def site(parts: tuple[Core, Core, PostgresRig]) -> Site:
-    """A web process as `zq_api`; what tests make beside it goes past the wall, as the engine."""
+    """A web process as `zq_api`; what tests make beside it is made as the engine."""
     engine, web, rig = parts
     rig.run("DELETE FROM workflow_grants; DELETE FROM users; DELETE FROM api_keys")
     rig.run("DELETE FROM roles; DELETE FROM idempotency_keys")

@@ -1,4 +1,4 @@
-"""The wall between tenants on Postgres: on every table, statement and connection."""
+"""Row security on Postgres: on every table, statement and connection."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def _one_round(
 
 
 def test_a_request_names_its_tenant_whatever_it_runs(rig: PostgresRig, api: PostgresStore) -> None:
-    """Statements of every form get the wall: text, bytes, composed, many values."""
+    """Statements of every form get their tenant: text, bytes, composed, many values."""
     tenant_id = rig.tenant()
     with on_behalf(tenant_id), api.pool.cursor() as cursor:
         for statement in (

@@ -101,10 +101,10 @@ class Full:
         return [self._explained(statement, role) for statement in found]
 
     def _explained(self, statement: str, role: Role) -> dict[str, Any]:
-        wall = f"SELECT set_config('zq.tenant', '{self.tenant_id}', true)"
+        tenant = f"SELECT set_config('zq.tenant', '{self.tenant_id}', true)"
         planned = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off"
         explain = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON)"
-        rows = self.rig.run(f"SET LOCAL ROLE {role}; {planned}; {wall}; {explain} {statement}")
+        rows = self.rig.run(f"SET LOCAL ROLE {role}; {planned}; {tenant}; {explain} {statement}")
         plan: Any = rows[0][0]
         found: dict[str, Any] = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
         return found

@@ -311,7 +311,7 @@ def test_every_socket_that_names_something_is_tried() -> None:
 
 
 def test_sockets_know_nothing_of_another_tenant(here: Here, redis_server_url: str) -> None:
-    """On a real server, whose connections are behind the wall too."""
+    """On a real server, whose connections are under row security too."""
     with serving(here.rig.url, redis_server_url, AUTH__SECRET_KEY=_SECRET_KEY) as web:
 
         def told(path: str, tenant_id: UUID) -> list[Any]:

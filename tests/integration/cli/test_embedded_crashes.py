@@ -19,7 +19,9 @@ from tests.waiting import wait_for
 
 __all__ = ["home", "launch"]  # fixtures
 
-ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the leash")
+ON_LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a child of its parent's end"
+)
 
 
 @ON_LINUX

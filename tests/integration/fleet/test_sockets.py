@@ -28,7 +28,7 @@ from tests.factories import SECRET_KEY, new_id
 from tests.integration.serving import KEY, Hand, Web, frames, serving
 from tests.waiting import wait_for
 from web.app import create_app
-from web.sockets.admission import Vigil
+from web.sockets.admission import AccessRecheck
 
 PASSWORD = "correct-horse-battery-staple"
 PREFIX = "zq-sockets:"
@@ -255,21 +255,21 @@ def test_w2_a_keys_token_that_has_ended_closes_what_it_opened(
     handshake = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
                  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
 
-    def vigil(bearer: str, query: str = "") -> Vigil:
+    def recheck(bearer: str, query: str = "") -> AccessRecheck:
         # In a context of its own, as each request has: who acts in it is forgotten with it.
         return copy_context().run(opened, bearer, query)
 
-    def opened(bearer: str, query: str) -> Vigil:
+    def opened(bearer: str, query: str) -> AccessRecheck:
         headers = _bearer(bearer) if bearer else {}
         path = f"/api/v1/runs/{new_id()}/stream{query}"
         with app.test_request_context(path, headers={**handshake, **headers}):
             app.preprocess_request()
-            return Vigil(lambda who: who.may(Permission.RUNS_READ))
+            return AccessRecheck(lambda who: who.may(Permission.RUNS_READ))
 
     clock.advance(core.settings.auth.access_s - 1)
     ticket = access.ticket(access.principal_of(token, ""))
-    ending = [vigil(token), vigil("", f"?ticket={ticket}")]
-    going_on = [vigil(own), vigil(key)]
+    ending = [recheck(token), recheck("", f"?ticket={ticket}")]
+    going_on = [recheck(own), recheck(key)]
     assert [one.objection() for one in (*ending, *going_on)] == [None] * 4
     clock.advance(1)
     assert [one.objection() for one in going_on] == [None] * 2

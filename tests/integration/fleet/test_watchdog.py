@@ -33,7 +33,7 @@ from tests.factories import chain
 from tests.waiting import wait_for
 from workers.identity import ALIVE, CARD, Identity
 from workers.supervisor import poller, watchdog
-from workers.supervisor.watchdog import Watch
+from workers.supervisor.watchdog import Watchdog
 
 #: A process with two children that it never asks about, so that they stay as zombies.
 FAMILY = ("sh", "-c", "sleep 60 & sleep 60 & exec sleep 60")
@@ -71,14 +71,14 @@ class Rig:
         self.cuts = threading.Event()
         self.main = subprocess.Popen(FAMILY, start_new_session=True)
         wait_for(lambda: len(self.children()) == 2, what="the family")
-        desk = folder / "desk"
-        desk.mkdir()
+        shared = folder / "shared"
+        shared.mkdir()
         card = {"slots": 2, "queues": ["default"], "pid": self.main.pid, "threads": False}
-        (desk / CARD).write_bytes(orjson.dumps(card))
-        self.me = Identity(id=uuid4(), name="w", host="h", desk=desk)
+        (shared / CARD).write_bytes(orjson.dumps(card))
+        self.me = Identity(id=uuid4(), name="w", host="h", folder=shared)
         self.pulse, self.writing = os.pipe()
         os.write(self.writing, ALIVE)
-        self.watch = Watch(self, self.me, self.main.pid, self.pulse)
+        self.watch = Watchdog(self, self.me, self.main.pid, self.pulse)
         self.thread = threading.Thread(target=self.watch.run, daemon=True)
 
     def children(self) -> list[int]:
@@ -153,7 +153,7 @@ def test_a_worker_whose_beats_fail_stops_before_its_lease_is_over(rig: Rig) -> N
     assert rig.main.wait(5) == -signal.SIGKILL
     assert time.monotonic() - failing_at < rig.settings.worker.lease_s
     rig.thread.join(5)
-    assert not rig.me.desk.exists()
+    assert not rig.me.folder.exists()
 
 
 def test_a_record_that_refuses_has_nobody_to_give_the_work_to(rig: Rig) -> None:
@@ -244,7 +244,7 @@ def test_a_signal_to_a_process_that_has_gone_is_no_error() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     reading, writing = os.pipe()
-    looking = poller.Lookout(reading)
+    looking = poller.Poller(reading)
     looking.send(process.pid, signal.SIGUSR2)
     looking.close()
     os.close(reading)

@@ -24,7 +24,7 @@ from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
-def bell(redis_server_url: str) -> Iterator[Gate]:
+def redis_gate(redis_server_url: str) -> Iterator[Gate]:
     """A gate in front of Redis, for the web process only."""
     url = make_url(redis_server_url)
     with Gate(url.host or "127.0.0.1", url.port or 6379) as gate:
@@ -38,8 +38,8 @@ def database(databases: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def web(database: str, redis_server_url: str, bell: Gate) -> Iterator[Web]:
-    through = make_url(redis_server_url).set(host="127.0.0.1", port=bell.port)
+def web(database: str, redis_server_url: str, redis_gate: Gate) -> Iterator[Web]:
+    through = make_url(redis_server_url).set(host="127.0.0.1", port=redis_gate.port)
     address = through.render_as_string(hide_password=False)
     with serving(database, address, WEB__SOCKETS=3, WEB__THREADS=4) as server:
         yield server
@@ -137,14 +137,14 @@ def test_a_run_that_has_ended_or_is_not_there_closes(web: Web, hand: Hand) -> No
     assert list(frames(listen(web, f"?run_id={new_id()}"))) == [{"closed": 4404}]
 
 
-def test_missed_lines_are_told_as_a_gap(web: Web, hand: Hand, bell: Gate) -> None:
+def test_missed_lines_are_told_as_a_gap(web: Web, hand: Hand, redis_gate: Gate) -> None:
     line = listen(web)
     first(line)
-    bell.shut()
+    redis_gate.shut()
     run_id = hand.start(1)
     (claim,) = hand.claims(run_id)
     hand.say(claim, "into the void")
-    bell.reopen()
+    redis_gate.reopen()
     deadline = time.monotonic() + 20
     while orjson.loads(line.recv())["kind"] != "gap":
         assert time.monotonic() < deadline

@@ -38,9 +38,9 @@ def gates(module_database_url: str, redis_server_url: str) -> Iterator[dict[str,
     database, redis = make_url(module_database_url), make_url(redis_server_url)
     with (
         Gate(database.host or "127.0.0.1", database.port or 5432) as postgres,
-        Gate(redis.host or "127.0.0.1", redis.port or 6379) as bell,
+        Gate(redis.host or "127.0.0.1", redis.port or 6379) as gate,
     ):
-        yield {"postgres": postgres, "redis": bell}
+        yield {"postgres": postgres, "redis": gate}
 
 
 def _through(url: str, gate: Gate) -> str:

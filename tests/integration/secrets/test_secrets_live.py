@@ -1,4 +1,4 @@
-"""Secrets through the command line and two tenants: on a real server, over Postgres's own wall."""
+"""Secrets through the command line and two tenants: on a real server, under row security."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Workflow.validate()`: every problem, with its place and its node; and a run's input."""
+"""`problems_of`: every problem, with its place and its node; and a run's input."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.models.definitions.node import Node
 from orchestrator.models.definitions.plan import compile as compile_plan
+from orchestrator.models.definitions.validation import problems_of
 from orchestrator.models.definitions.workflow import Edge, Workflow, WorkflowSettings, check_input
 
 
@@ -28,7 +29,7 @@ def flow(nodes: Sequence[Node], *arrows: str, **more: Any) -> Workflow:
 
 
 def codes(workflow: Workflow) -> list[str]:
-    return [problem.code for problem in workflow.validate()]
+    return [problem.code for problem in problems_of(workflow)]
 
 
 READ_A = "nodes.a.output"
@@ -115,7 +116,7 @@ BRANCH = node("b", "branch", cases=[{"when": "true", "handle": "big"}])
     ],
 )
 def test_each_rule_names_its_place(workflow: Workflow, code: str, path: str) -> None:
-    found = workflow.validate()
+    found = problems_of(workflow)
     assert (code, path) in {(problem.code, problem.path) for problem in found}
 
 
@@ -126,7 +127,7 @@ def test_all_problems_are_reported_at_once_with_their_nodes() -> None:
         "b>a",
         "c>q",
     )
-    found = {(problem.code, problem.node) for problem in workflow.validate()}
+    found = {(problem.code, problem.node) for problem in problems_of(workflow)}
     assert found == {
         ("unknown_type", "a"),
         ("invalid_config", "b"),
@@ -138,7 +139,7 @@ def test_all_problems_are_reported_at_once_with_their_nodes() -> None:
 
 def test_each_cycle_is_named_once() -> None:
     workflow = flow([node(name) for name in "abcdef"], "a>b", "b>c", "c>a", "c>d", "e>f", "f>e")
-    found = [p.message for p in workflow.validate() if p.code == "cycle"]
+    found = [p.message for p in problems_of(workflow) if p.code == "cycle"]
     assert [text.split(";")[0] for text in found] == [
         "a cycle: a -> b -> c -> a",
         "a cycle: e -> f -> e",
@@ -153,7 +154,7 @@ def test_an_ancestor_far_above_may_be_read_and_a_sibling_may_not() -> None:
 
 def test_a_near_miss_is_suggested() -> None:
     workflow = flow([node("a", "http", url="x", metod="GET"), node("b", "transfrom")])
-    texts = [problem.message for problem in workflow.validate()]
+    texts = [problem.message for problem in problems_of(workflow)]
     assert "did you mean 'method'" in texts[0]
     assert "did you mean 'transform'" in texts[1]
 
@@ -167,7 +168,7 @@ def test_a_large_definition_is_judged_in_linear_time() -> None:
     edges = tuple(Edge(f"e{no}", f"n{no - 1}", f"n{no}") for no in range(1, count))
     workflow = Workflow("w", tuple(nodes), edges)
     began = time.process_time()
-    assert workflow.validate() == []
+    assert problems_of(workflow) == []
     assert len(compile_plan(workflow).nodes) == count
     assert time.process_time() - began < 3
     ring = Workflow(
@@ -175,7 +176,7 @@ def test_a_large_definition_is_judged_in_linear_time() -> None:
         tuple(map(node, (f"n{no}" for no in range(count)))),
         (*edges, Edge("e", f"n{count - 1}", "n0")),
     )
-    assert [p.message[:25] for p in ring.validate()] == ["a cycle: n0 -> n1 -> n2 -"]
+    assert [p.message[:25] for p in problems_of(ring)] == ["a cycle: n0 -> n1 -> n2 -"]
 
 
 def test_many_paths_cost_nothing() -> None:
@@ -222,5 +223,5 @@ def test_input_that_does_not_fit(value: Any, paths: list[str]) -> None:
 
 def test_a_schema_never_reaches_out() -> None:
     workflow = flow([node("a")], inputs={"$ref": "http://127.0.0.1:9/schema.json"})
-    assert "may only point inside" in workflow.validate()[0].message
+    assert "may only point inside" in problems_of(workflow)[0].message
     assert [p.code for p in check_input(workflow, {})[1]] == ["invalid_input_schema"]

@@ -1,4 +1,4 @@
-"""What goes to Redis aside: in order, together, and never in the way of the one who says it."""
+"""What goes to Redis later: in order, together, and never in the way of the one who says it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from orchestrator.adapters.celery.outbox import Aside
+from orchestrator.adapters.celery.outbox import Outbox
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.models.runs.event import Event, Kind
 from tests.factories import new_id
@@ -57,16 +57,16 @@ def event(run_id: UUID, seq: int) -> Event:
 def test_what_is_said_meanwhile_goes_together_and_in_order() -> None:
     listener, dispatcher, one, two = Listener(), Counting(), new_id(), new_id()
     listener.free.clear()
-    aside = Aside(dispatcher, listener, linger_s=0.001)
-    aside.notify([event(one, 1)])
-    wait_for(lambda: aside._sender and not aside._sender._waiting, what="the first is on its way")
+    outbox = Outbox(dispatcher, listener, linger_s=0.001)
+    outbox.notify([event(one, 1)])
+    wait_for(lambda: outbox._sender and not outbox._sender._waiting, what="the first is on its way")
     for seq in range(2, 6):
-        aside.notify([event(one, seq)])
-        aside.notify([event(two, seq)])
-        assert aside.settled(one, [seq])
-    assert aside.settled(two, [1], ended=True)
+        outbox.notify([event(one, seq)])
+        outbox.notify([event(two, seq)])
+        assert outbox.settled(one, [seq])
+    assert outbox.settled(two, [1], ended=True)
     listener.free.set()
-    aside.flush(10)
+    outbox.flush(10)
     assert listener.heard == [(one, [1]), (one, [2, 3, 4, 5]), (two, [2, 3, 4, 5])]
     assert dispatcher.reported == [(one, [2, 3, 4, 5], False), (two, [1], True)]
 
@@ -74,23 +74,23 @@ def test_what_is_said_meanwhile_goes_together_and_in_order() -> None:
 def test_a_failure_does_not_silence_the_next(caplog: object) -> None:
     listener, run_id = Listener(), new_id()
     listener.fails = True
-    aside = Aside(MemoryDispatcher(), listener, linger_s=0.001)
-    aside.notify([event(run_id, 1)])
-    aside.flush(10)
-    aside.notify([event(run_id, 2)])
-    aside.flush(10)
+    outbox = Outbox(MemoryDispatcher(), listener, linger_s=0.001)
+    outbox.notify([event(run_id, 1)])
+    outbox.flush(10)
+    outbox.notify([event(run_id, 2)])
+    outbox.flush(10)
     assert listener.heard == [(run_id, [2])]
 
 
 def test_nothing_said_starts_no_thread() -> None:
     before = threading.active_count()
-    aside = Aside(MemoryDispatcher(), Listener(), linger_s=0.001)
-    aside.notify([])
-    aside.flush(10)
+    outbox = Outbox(MemoryDispatcher(), Listener(), linger_s=0.001)
+    outbox.notify([])
+    outbox.flush(10)
     assert threading.active_count() == before
 
 
 def test_a_flush_reaches_what_the_dispatcher_keeps() -> None:
     dispatcher = Counting()
-    Aside(dispatcher, Listener(), linger_s=0.001).flush(0.5)
+    Outbox(dispatcher, Listener(), linger_s=0.001).flush(0.5)
     assert dispatcher.flushed == [0.5]

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.models.text import printable
 from orchestrator.ports.moves import LogLine
 from tests.unit.capturing import Sink, captured, kept_streams, messages, start
 from workers.child import capture_hub
-from workers.child.capture import printable
 
 log = logging.getLogger("tests.capture")
 #: The one that is told of forks.

@@ -11,7 +11,7 @@ import httpx
 
 from orchestrator.adapters.http.client import refused_url
 from orchestrator.errors import EgressBlocked, HandlerError
-from workers.handlers import hiding
+from workers.handlers import failure
 from workers.handlers.context import Context, StopRequested
 
 
@@ -32,7 +32,7 @@ def _bad_url(why: str) -> HandlerError:
 def shown(request: httpx.Request) -> str:
     """Return method and URL without the query, which may hold secrets."""
     url = request.url.copy_with(query=None, fragment=None)
-    return f"{request.method} {hiding.shown(str(url))[:300]}"
+    return f"{request.method} {failure.shown(str(url))[:300]}"
 
 
 @contextmanager

@@ -16,10 +16,10 @@ import httpx
 
 from orchestrator.errors import HandlerError
 from orchestrator.models.runs.task import Failure, Outcome, TaskError, Value
-from workers.child.capture import printable
+from orchestrator.models.text import printable
 from workers.handlers.config import bad_config, kind_of, read
 from workers.handlers.context import Context
-from workers.handlers.hiding import shown
+from workers.handlers.failure import shown
 from workers.handlers.http import body as http_body
 from workers.handlers.http import client as http_client
 from workers.handlers.http import errors as http_errors

@@ -1,4 +1,4 @@
-"""The spine: tenants, workflows and versions, runs, tasks, attempts, events, workers, keys."""
+"""The record: tenants, workflows and versions, runs, tasks, attempts, events, workers, keys."""
 
 from __future__ import annotations
 
