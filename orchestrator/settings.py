@@ -150,6 +150,7 @@ class Limits:
     sign_in: str = knob("30/minute", "sign-ins and refreshes, of each address")
     anonymous: str = knob("600/minute", "requests without a valid credential, of each address")
     admin_factor: int = knob(100, "how many times as much the admin key may do", low=1)
+    connections: int = knob(256, "connections of each address to a web process; 0: no limit", low=0)
     sockets_each: int = knob(100, "open sockets of each user or key; 0: no limit", low=0)
 
 

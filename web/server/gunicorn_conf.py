@@ -16,17 +16,25 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
+from ipaddress import ip_address
 from selectors import EVENT_READ
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import orjson
 from gunicorn import util
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker
 
 from orchestrator.process import log_lines
 from orchestrator.process.memory_use import leave_to_copies
 from orchestrator.settings import Settings
+from web.server.client_socket import (
+    ClientSocket,
+    Connection,
+    Crowd,
+    Waits,
+    make_room,
+)
 
 #: A request must have arrived whole within this time, seconds.
 REQUEST_S = 25.0
@@ -36,6 +44,11 @@ IDLE_S = 15
 FAREWELL_S = 0.5
 #: What a stopping process gives its requests; sockets are closed at once.
 GRACE_S = 20
+#: For whom has too many connections; nothing of a request is read.
+_CROWDED = (
+    b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 5\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
 
 
 class Page:
@@ -81,9 +94,16 @@ class Page:
 class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
     """gthread where a connection has a thread only once it talks, and not for ever."""
 
+    #: Connections of each address; 0: any number. See `options`.
+    each: ClassVar[int] = 0
+    #: Networks of proxies, whose connections are many people's.
+    proxies: ClassVar[tuple[Any, ...]] = ()
+
     def init_process(self) -> None:
         """Start the process."""
         self._arriving: dict[socket.socket, float] = {}
+        self._waits: Waits = {}
+        self._crowd = Crowd(self.each, self._is_proxy)
         self._shared: list[Any] = []
         super().init_process()
 
@@ -112,8 +132,15 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
+        host = self._crowd.take(address)
+        if host is None:
+            with client, suppress(OSError):
+                client.send(_CROWDED, socket.MSG_DONTWAIT)
+            return
         self.nr_conns += 1
-        conn = TConn(self.cfg, client, address, listener.getsockname())
+        client = ClientSocket.of(client, self._waits)
+        back = partial(self._crowd.give_back, host)
+        conn = Connection(self.cfg, client, address, listener.getsockname(), closed=back)
         conn.set_timeout()
         self.pending_conns.append(conn)
         self.poller.register(client, EVENT_READ, partial(self.on_pending_socket_readable, conn))
@@ -121,6 +148,7 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Any) -> Any:
         """Serve one request of a connection."""
         self._arriving[conn.sock] = time.monotonic()
+        conn.sock.next_answer()
         try:
             goes_on = super().handle(conn)
         finally:
@@ -133,13 +161,22 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
         return goes_on
 
     def notify(self) -> None:
-        """Once a second: end requests that have been arriving for too long."""
+        """At least once a second: end requests that have been arriving for too long, and answers
+        that nobody reads where their threads are needed."""
         super().notify()
+        if self._waits and self.tpool._work_queue.qsize():  # noqa: SLF001 - said nowhere else
+            make_room(self._waits)
         late = time.monotonic() - REQUEST_S
         for client, since in list(self._arriving.items()):
             if since < late and self._arriving.pop(client, 0.0):
                 with suppress(OSError):
                     client.shutdown(socket.SHUT_RD)
+
+    def _is_proxy(self, host: str) -> bool:
+        if not self.proxies:
+            return False
+        found = ip_address(host)
+        return any((getattr(found, "ipv4_mapped", None) or found) in net for net in self.proxies)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what is no HTTP with a problem as well; gunicorn's own page is HTML."""
@@ -157,11 +194,19 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
 
 def options(settings: Settings) -> dict[str, Any]:
     """Return gunicorn's settings."""
+    from web.access import proxies
+
     web = settings.web
+    bounds = {
+        "each": settings.limits.connections,
+        "proxies": proxies.read(web.trusted_proxies),
+    }
     return {
         "bind": f"{web.host}:{web.port}",
         "workers": web.processes,
-        "worker_class": DeadlineThreads,
+        "worker_class": type("DeadlineThreads", (DeadlineThreads,), bounds),
+        # `sendfile` of the kernel knows no deadline.
+        "sendfile": False,
         "threads": web.threads + web.sockets,
         "worker_connections": web.threads + web.sockets + _spare_files(),
         "timeout": 30,
