@@ -106,7 +106,11 @@ class Web:
     port: int = knob(8080, "port to listen on", low=0)
     processes: int = knob(1, "gunicorn processes", low=1)
     threads: int = knob(8, "threads for requests in each process", low=1)
-    sockets: int = knob(64, "sockets each process holds; the next one gets 503", low=1)
+    sockets: int = knob(
+        64,
+        "sockets each process holds, a quarter of them for newcomers; the next one gets 503",
+        low=1,
+    )
     max_body_bytes: int = knob(8 * 1024 * 1024, "largest request body, bytes", low=1024)
     origins: str = knob("", "comma-separated origins that browsers may call from")
     trusted_proxies: str = knob(
@@ -151,7 +155,7 @@ class Limits:
     anonymous: str = knob("600/minute", "requests without a valid credential, of each address")
     admin_factor: int = knob(100, "how many times as much the admin key may do", low=1)
     connections: int = knob(256, "connections of each address to a web process; 0: no limit", low=0)
-    sockets_each: int = knob(100, "open sockets of each user or key; 0: no limit", low=0)
+    sockets_each: int = knob(48, "open sockets of each user or key; 0: no limit", low=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

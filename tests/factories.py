@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 
+from orchestrator.models.access.permissions import Principal, PrincipalKind
 from orchestrator.models.definitions.saved import SavedWorkflow, WorkflowStatus
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
 from orchestrator.models.runs.run import Trigger
@@ -18,6 +19,7 @@ from orchestrator.ports.fleet import Beat
 from orchestrator.ports.moves import Moved, NewRun
 from orchestrator.ports.store import Store
 from orchestrator.services.access.passwords import Passwords
+from web.access.shares import Shares
 
 PlanJson = dict[str, Any]
 #: What every installation of the tests signs and seals with.
@@ -158,3 +160,11 @@ def beat(
         id=id or new_id(), name=name, host="test", pid=1, version="0", queues=tuple(queues),
         slots=slots, children=tuple(children),
     )  # fmt: skip
+
+
+def take_all(shares: Shares) -> None:
+    """Take every place there is, for strangers of as many tenants."""
+    while shares.take(
+        Principal(id=uuid4(), tenant_id=uuid4(), kind=PrincipalKind.KEY, name="a stranger")
+    ):
+        pass

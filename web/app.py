@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Literal
 
 from flask import Flask
 
 from orchestrator.bootstrap.core import Core
-from web.access import cors, guard, limits, own_context, proxies
+from web.access import bodies, cors, guard, limits, own_context, proxies
+from web.access.shares import Shares
 from web.api import (
     api_keys,
     audit,
@@ -61,9 +61,9 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = web.max_body_bytes
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     headers.install(app)
+    bodies.install(app, core.settings)
     errors.install(app)
     run_started, watching, limited = metrics.install(app)
     compression.install(app)
@@ -81,9 +81,9 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
         app.extensions,
         Shared(
             core=core,
-            sockets=threading.BoundedSemaphore(web.sockets),
+            sockets=Shares(web.sockets),
             # Half of the request threads always stay free for those who do not wait.
-            waiters=threading.BoundedSemaphore(max(1, web.threads // 2)),
+            waiters=Shares(max(1, web.threads // 2)),
             run_started=run_started,
             watching=watching,
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -13,6 +12,7 @@ from flask import current_app, g, request
 from orchestrator.bootstrap.core import Core
 from orchestrator.models.access.permissions import Principal
 from orchestrator.process.stop_signal import StopSignal
+from web.access.shares import Shares
 
 _KEY = "zq"
 
@@ -23,9 +23,9 @@ class Shared:
 
     core: Core
     #: Room for sockets; a thread each.
-    sockets: threading.BoundedSemaphore
+    sockets: Shares
     #: Room for requests that wait for their run to end.
-    waiters: threading.BoundedSemaphore
+    waiters: Shares
     #: Told of each run this process has started.
     run_started: Callable[[], None]
     #: Told +1 and -1 as watchers come and go.

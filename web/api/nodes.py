@@ -23,7 +23,7 @@ from orchestrator.models.definitions.node import CATALOGUE, NodeType
 from orchestrator.models.expressions import expression
 from orchestrator.models.runs.run import Run
 from web.access.trying import demand_for_test, preview_scope
-from web.context import Shared, core, shared, tenant_id
+from web.context import Shared, core, principal, shared, tenant_id
 from web.openapi.document import Routes
 from web.responses.etags import tagged
 from web.responses.events import lines_after
@@ -74,12 +74,12 @@ def test_type(body: dict[str, Any], kind: str) -> dict[str, Any]:
         raise NotFound(f"there is no node type {kind[:64]!r}{did_you_mean(kind, list(CATALOGUE))}")
     demand_for_test(kind, body["config"])
     web = shared()
-    if not web.waiters.acquire(blocking=False):
+    if not web.waiters.take(principal()):
         raise ServiceUnavailable("too many requests wait for runs just now; try again in a moment")
     try:
         return _tested(web, kind, body)
     finally:
-        web.waiters.release()
+        web.waiters.give_back(principal())
 
 
 def _tested(web: Shared, kind: str, body: dict[str, Any]) -> dict[str, Any]:

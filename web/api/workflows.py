@@ -17,6 +17,7 @@ from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.runs.run import RunState
 from orchestrator.ports.reads import RunFilter
 from orchestrator.services.definitions.reading import read_definition
+from web.access.bodies import takes_definitions
 from web.access.narrowing import among, demand, demand_everywhere
 from web.api.paging import page
 from web.context import core, tenant_id
@@ -143,6 +144,7 @@ def start_run(query: Mapping[str, Any], body: dict[str, Any], workflow_id: UUID)
 @routes.keyed()
 @routes.query(WaitQuery)
 @routes.body(ExecuteBody)
+@takes_definitions
 @routes.gives(202, RunSchema)
 def execute(query: Mapping[str, Any], body: dict[str, Any]) -> Response:
     """Start a run of a saved workflow, or of a definition that is kept for this run only.

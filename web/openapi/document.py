@@ -20,6 +20,7 @@ from orchestrator import __version__
 from orchestrator.errors import BadRequest, InvalidDefinition, Problem, did_you_mean
 from orchestrator.models.access.permissions import Permission
 from web.access import needs
+from web.access.bodies import takes_definitions
 from web.responses import deprecation
 from web.responses.errors import MEDIA_TYPE
 from web.schemas import frames as frame_schemas
@@ -144,7 +145,7 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
             requestBody={"required": True, "description": description, "content": content},
             responses={"422": HTTPStatus(422).name},
         )
-        return decorate
+        return lambda view: decorate(takes_definitions(view))
 
     def also(self, status: int, schema: Any = None, **more: Any) -> Decorator:
         """Document another answer than that of `gives`."""

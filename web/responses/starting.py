@@ -12,7 +12,7 @@ from flask import Response, jsonify
 from orchestrator.errors import StoreUnavailable
 from orchestrator.models.runs.run import Run
 from orchestrator.services.runs.starting import Started
-from web.context import Shared, shared, tenant_id
+from web.context import Shared, principal, shared, tenant_id
 from web.schemas.runs import RunSchema
 
 #: A notification may get lost: the record is looked at this often, seconds.
@@ -34,11 +34,11 @@ def started(run_id: UUID, *, new: bool, wait_s: int, run: Run | None = None) -> 
     elif wait_s:
         with suppress(StoreUnavailable):
             run = web.core.engine.run(tenant_id(), run_id)
-    if wait_s and not run.state.ended and web.waiters.acquire(blocking=False):
+    if wait_s and not run.state.ended and web.waiters.take(principal()):
         try:
             run = wait_for_end(web, run, wait_s)
         finally:
-            web.waiters.release()
+            web.waiters.give_back(principal())
     answer = jsonify(_RUN.dump(run))
     answer.status_code = 202
     answer.headers["Location"] = f"/api/v1/runs/{run.id}"

@@ -78,9 +78,9 @@ def admit() -> None:
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
     request.prom_do_not_track = True  # type: ignore[attr-defined]
     web = shared()
-    if web.stopping.is_set() or not web.sockets.acquire(blocking=False):
-        raise ServiceUnavailable("no socket is free just now; try again in a moment")
-    g.slot = web.sockets
+    if web.stopping.is_set() or not web.sockets.take(principal()):
+        raise ServiceUnavailable("no socket is free for you just now; try again in a moment")
+    g.slot = principal()
     g.lease = _lease()
 
 
@@ -91,7 +91,7 @@ def leave(_: BaseException | None) -> None:
     if lease is not None:
         lease.drop()
     if slot is not None:
-        slot.release()
+        shared().sockets.give_back(slot)
 
 
 def _lease() -> Lease:

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.models.definitions.node import CATALOGUE
 from tests.api.conftest import Api, refused
+from tests.factories import take_all
 from tests.waiting import wait_for
 
 
@@ -73,9 +74,7 @@ def test_problems_name_the_fields_of_the_request(api: Api) -> None:
 
 
 def test_those_who_test_never_take_every_thread(api: Api) -> None:
-    slots = api.client.application.extensions["zq"].waiters
-    while slots.acquire(blocking=False):
-        pass
+    take_all(api.client.application.extensions["zq"].waiters)
     answer = api.post("/nodes/types/noop/test", {})
     refused(answer, 503)
     assert answer.headers["Retry-After"]

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.services.runs.log_search import LineMatcher, Wanted, from_level
 from tests.api.conftest import ONE, Api, refused
+from tests.factories import take_all
 
 
 @pytest.fixture
@@ -136,7 +137,5 @@ def test_the_log_socket_is_guarded_like_the_other(api: Api) -> None:
     refused(api.client.get("/api/v1/logs/ws", headers=SOCKET), 401)
     refused(api.get("/logs/ws", headers={**SOCKET, "Origin": "https://evil.example"}), 403)
     refused(api.get("/logs/ws"), 426)
-    slots = api.client.application.extensions["zq"].sockets
-    while slots.acquire(blocking=False):
-        pass
+    take_all(api.client.application.extensions["zq"].sockets)
     refused(api.get("/logs/ws", headers=SOCKET), 503)

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.api.conftest import ONE, TWO, Api, refused
+from tests.factories import take_all
 from tests.waiting import wait_for
 
 
@@ -171,9 +172,7 @@ def test_wait_ends_with_its_time(api: Api, *, channel_up: bool) -> None:
 
 
 def test_those_who_wait_never_take_every_thread(api: Api) -> None:
-    slots = api.client.application.extensions["zq"].waiters
-    while slots.acquire(blocking=False):
-        pass
+    take_all(api.client.application.extensions["zq"].waiters)
     started = time.monotonic()
     answer = api.post("/workflows/execute?wait=60", {"definition": ONE})
     assert (answer.status_code, answer.json["state"]) == (202, "queued")
