@@ -12,8 +12,6 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from orchestrator.adapters.memory import rules
-from orchestrator.adapters.memory.tables import TaskRow
 from orchestrator.models.definitions import validation, workflow
 from orchestrator.models.definitions.catalogue import CATALOGUE, EXPRESSION_FORMAT, FILLED
 from orchestrator.models.definitions.node import (
@@ -23,6 +21,7 @@ from orchestrator.models.definitions.node import (
     RetryPolicy,
     TriggerRule,
 )
+from orchestrator.models.runs.rules import rule_met
 from orchestrator.services.definitions import reading as definitions
 from orchestrator.services.definitions import schemas
 from orchestrator.services.definitions import yaml_form as definition_yaml
@@ -117,10 +116,7 @@ def trigger_rules() -> str:
 
 def met(rule: TriggerRule, ends: tuple[str, ...]) -> bool:
     """Return whether a task with this rule starts after upstream tasks that ended so."""
-    row = TaskRow.__new__(TaskRow)
-    row.trigger_rule, row.upstreams = rule.value, len(ends)
-    row.up_failed, row.up_skipped = ends.count("failed"), ends.count("skipped")
-    return rules.rule_met(row)
+    return rule_met(rule, len(ends), ends.count("failed"), ends.count("skipped"))
 
 
 def node_types() -> str:

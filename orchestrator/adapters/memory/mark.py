@@ -10,6 +10,7 @@ from uuid import uuid4
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import RunRow, TaskRow, pack
+from orchestrator.models.runs.rules import said_reason
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import MARKABLE, TaskState, check_move
 from orchestrator.ports.moves import Mark
@@ -37,7 +38,7 @@ def carry_out(run: RunRow, task: TaskRow, mark: Mark, now: datetime, room: int) 
     task.state, task.claim_id, task.finished_at = to, claim_id, now
     task.output = output if to is TaskState.SUCCEEDED else None
     task.error = pack(error)
-    task.reason = _reason(mark) if to is TaskState.SKIPPED else None
+    task.reason = said_reason(mark.reason) if to is TaskState.SKIPPED else None
     task.resumed = task.deadline_at = task.due_at = None
     data = {
         "marked_by": mark.by,
@@ -58,8 +59,3 @@ def carry_out(run: RunRow, task: TaskRow, mark: Mark, now: datetime, room: int) 
 
 def _error(mark: Mark) -> Mapping[str, Any]:
     return {"code": "marked_failed", "message": mark.reason or "marked as failed by hand"}
-
-
-def _reason(mark: Mark) -> str:
-    # A person's own word must not read as the record's.
-    return "skipped" if mark.reason in {None, "upstream_failed"} else str(mark.reason)

@@ -12,13 +12,6 @@ from datetime import datetime
 from uuid import UUID
 
 from orchestrator.adapters.memory.ending import end_run
-from orchestrator.adapters.memory.rules import (
-    end_data,
-    end_reason,
-    meaning,
-    rule_met,
-    skip_reason,
-)
 from orchestrator.adapters.memory.tables import (
     STARTABLE,
     AttemptRow,
@@ -29,6 +22,7 @@ from orchestrator.adapters.memory.tables import (
     unpack,
 )
 from orchestrator.models.runs.event import Event, Kind
+from orchestrator.models.runs.rules import end_data, end_reason, meaning, rule_met, skip_reason
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import Claim, TaskState, check_move
 from orchestrator.ports.moves import Ending, LogLine, Release, Take
@@ -152,13 +146,15 @@ class Settlement:
         task.output = plan.output if to is TaskState.SUCCEEDED else None
         task.resumed = (plan.output or b"{}") if to is TaskState.WAITING else None
         task.error = plan.error
-        task.reason = end_reason(ending, to)
+        task.reason = end_reason(ending.state, to, ending.error)
         task.losses += lost
         task.claim_id = None if parked else task.claim_id
         task.deadline_at = None
         task.due_at = later(self._now, ending.delay_s or 0) if parked else None
         task.finished_at = None if parked else self._now
-        data = end_data(ending, to, unpack(plan.error), int(took * 1000 + 0.5))
+        data = end_data(
+            ending.state, to, unpack(plan.error), ending.delay_s, int(took * 1000 + 0.5)
+        )
         self.events.append(self._run.say_task(task, self._now, data))
         self.accepted.append(task.task_no)
         if not parked:
@@ -185,8 +181,10 @@ class Settlement:
     def _wave(self, ended: Iterable[TaskRow]) -> list[TaskRow]:
         """Tell the dependants of ended tasks; return those that were skipped by it."""
         decided = self._count(ended)
-        going = sorted((t for t in decided if rule_met(t)), key=lambda t: (-t.priority, t.task_no))
-        skipped = [t for t in decided if not rule_met(t)]
+        going = sorted(
+            (t for t in decided if _may_start(t)), key=lambda t: (-t.priority, t.task_no)
+        )
+        skipped = [t for t in decided if not _may_start(t)]
         taken = self._take_some(going)
         put = [t for t in going if t.state is TaskState.PENDING][: self._room_left]
         self._room_left -= len(put)
@@ -200,7 +198,7 @@ class Settlement:
                 self.ready += 1
         for task in skipped:
             task.state, task.finished_at = TaskState.SKIPPED, self._now
-            task.reason = skip_reason(task)
+            task.reason = skip_reason(task.up_failed, task.up_skipped)
             self.settled.append(task.task_no)
         for task in sorted(taken + put + skipped, key=lambda t: t.task_no):
             data = {"reason": task.reason} if task.reason is not None else None
@@ -212,7 +210,8 @@ class Settlement:
         told: dict[int, list[str]] = defaultdict(list)
         for task in ended:
             for no, handles in task.edges():
-                told[no].append(meaning(task, handles))
+                output = None if handles is None else unpack(task.output)
+                told[no].append(meaning(task.state, task.reason, handles, output))
         decided = []
         for no in sorted(told):
             task = self._run.tasks[no]
@@ -238,3 +237,7 @@ class Settlement:
             task.hold(self._claim_id, self._take.owner, self._now)
             self.claimed.append(task.claim(self._run.id, self._claim_id))
         return taken
+
+
+def _may_start(task: TaskRow) -> bool:
+    return rule_met(task.trigger_rule, task.upstreams, task.up_failed, task.up_skipped)

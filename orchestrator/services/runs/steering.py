@@ -12,6 +12,7 @@ import orjson
 from orchestrator.errors import IllegalMove, NotFound, ServiceUnavailable, TooLarge, ZQError
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.ids import uuid7
+from orchestrator.models.runs.rules import meaning
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import MARKABLE, Task, TaskState
 from orchestrator.models.text import storable
@@ -239,5 +240,4 @@ def _why_not(run: Run, was: str | None) -> str:
 
 def _taken_over(task: Task) -> bool:
     """True for an end that a new run may keep: a success, or a way that a branch did not take."""
-    skipped = task.state is TaskState.SKIPPED and task.reason != "upstream_failed"
-    return task.state is TaskState.SUCCEEDED or skipped
+    return task.state.ended and meaning(task.state, task.reason) != "failed"
