@@ -71,7 +71,7 @@ class Attempts:
 
     def outcome(self, claim: Claim, plan: Plan, input: Any) -> Outcome | None:
         """Return how the attempt ends; None when nobody wants it any more."""
-        task = plan.nodes[claim.task_no]
+        task = plan.node_of(claim)
         try:
             scope = self._scope(claim, plan, input)
             with self._watching(claim, task.timeout_s):
@@ -143,16 +143,11 @@ class Attempts:
         )
 
     def _scope(self, claim: Claim, plan: Plan, input: Any) -> dict[str, Any]:
-        needs = plan.nodes[claim.task_no].needs
+        needs = plan.node_of(claim).needs
         outputs = self._outputs(claim.run_id, needs) if needs else {}
         return {
             "inputs": input or {},
-            "nodes": {
-                plan.nodes[no].node.id: {
-                    "output": large_outputs.fetched(self._artifacts, claim.run_id, output)
-                }
-                for no, output in outputs.items()
-            },
+            "nodes": large_outputs.by_node(self._artifacts, claim.run_id, plan, outputs),
             "run": {"id": str(claim.run_id), "attempt": claim.attempt},
             "now": self._clock.now(),
         }

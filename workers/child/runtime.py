@@ -128,9 +128,9 @@ class Runtime:
 
     def _slice(self, plan: Plan, batch: Batch) -> int:
         following = batch.peek()
-        return (
-            self._announcer.pace.together(plan.nodes[following].node.type) if following >= 0 else 1
-        )
+        if following < 0:
+            return 1
+        return self._announcer.pace.together(plan.node_of(following).node.type)
 
     def _work(self, moved: Moved, batch: Batch) -> None:
         """Work on what was claimed, and on what each commit claims next, while there is time."""
@@ -203,7 +203,7 @@ class Runtime:
         began = time.monotonic()
         with Capture(sink, claim.task_no, self._core.settings.limits.log_line_bytes) as capture:
             outcome = self._attempts.outcome(claim, plan, input)
-        self._announcer.pace.note(plan.nodes[claim.task_no].node.type, time.monotonic() - began)
+        self._announcer.pace.note(plan.node_of(claim).node.type, time.monotonic() - began)
         return outcome, capture.drain()
 
     def _refill(self) -> None:

@@ -107,7 +107,7 @@ class MemoryWorker:
             engine.report(claim, outcome, plan, logs=capture.drain())
 
     def _outcome(self, claim: Claim, plan: Plan, input: Any) -> Outcome:
-        node_id = plan.nodes[claim.task_no].node.id
+        node_id = plan.node_of(claim).node.id
         if node_id in self._pins and not callable(self._pins[node_id]):
             return self._attempts.kept(claim, node_id, _pinned(self._pins[node_id]))
         outcome = self._attempts.outcome(claim, plan, input)

@@ -6,7 +6,7 @@ Stored runs rely on the numbers: `no` is the index in `Workflow.nodes`, for ever
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.errors import InvalidDefinition, Problem
 from orchestrator.models.definitions import graph
@@ -14,6 +14,13 @@ from orchestrator.models.definitions.node import DEFAULT_TIMEOUT_S, Node, RetryP
 from orchestrator.models.definitions.validation import adjacency, findings
 from orchestrator.models.definitions.workflow import Workflow
 from orchestrator.models.expressions.expression import Reference, expression_references
+
+
+class _OfTask(Protocol):
+    """Whatever belongs to one task of a run."""
+
+    @property
+    def task_no(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,10 @@ class Plan:
     def by_id(self, node_id: str) -> PlanNode:
         """Raises KeyError for an id the plan does not have."""
         return self.nodes[self.numbers[node_id]]
+
+    def node_of(self, task: _OfTask | int) -> PlanNode:
+        """The node of a task: of a claim, a release, a task that was read, or by its number."""
+        return self.nodes[task if isinstance(task, int) else task.task_no]
 
     def start_rows(self) -> list[list[Any]]:
         """What starting a run writes, one JSON-ready row a task.

@@ -48,7 +48,7 @@ class Pace:
         messages: list[Sequence[Release]] = []
         if self._most == 1:
             return [[release] for release in releases]
-        kinds = groupby(releases, lambda r: (r.queue, plan.nodes[r.task_no].node.type))
+        kinds = groupby(releases, lambda r: (r.queue, plan.node_of(r).node.type))
         for (_, type_), members in kinds:
             some, size = list(members), self.together(type_)
             messages += [some[at : at + size] for at in range(0, len(some), size)]
@@ -78,8 +78,8 @@ class Announcer:
                 run_id=run_id,
                 task_no=no,
                 attempt=attempt,
-                queue=plan.nodes[no].node.queue,
-                priority=plan.nodes[no].node.priority,
+                queue=plan.node_of(no).node.queue,
+                priority=plan.node_of(no).node.priority,
             )
             for no, attempt in rest
         ]

@@ -27,7 +27,7 @@ def ending_of(claim: Claim, outcome: Outcome, plan: Plan, chance: Callable[[], f
 def _after_failure(
     claim: Claim, outcome: Failure, plan: Plan, chance: Callable[[], float]
 ) -> Ending:
-    policy = plan.nodes[claim.task_no].retry
+    policy = plan.node_of(claim).retry
     base = failed(claim, outcome.error)
     # A lost attempt is not an error of the node: it does not use up max_attempts.
     tries = claim.attempt - claim.losses

@@ -159,12 +159,12 @@ def _said(
             error = (task.error or {}).get("message") or task.reason or "it failed"
             return "retry", f"attempt {task.attempt}: {error}; the next one is due {due}", None
         case TaskState.QUEUED:
-            return *_queue(plan.nodes[task.task_no].node.queue, workers), task.queued_at
+            return *_queue(plan.node_of(task).node.queue, workers), task.queued_at
         case TaskState.READY:
-            queue = plan.nodes[task.task_no].node.queue
+            queue = plan.node_of(task).node.queue
             return "window", f"queue {queue!r} is full; it is announced when there is room", None
     names = {t.task_no: t.node_id for t in tasks if not t.state.ended}
-    waits = [names[no] for no in plan.nodes[task.task_no].upstream if no in names]
+    waits = [names[no] for no in plan.node_of(task).upstream if no in names]
     more = f" and {len(waits) - _NAMED} more" if len(waits) > _NAMED else ""
     return "upstream", f"it waits for {', '.join(waits[:_NAMED])}{more}", None
 

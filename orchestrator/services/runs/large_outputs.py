@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import orjson
 
+from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.runs.large_output import file_of, is_marker, marker
 from orchestrator.ports.runtime import Artifacts
 
@@ -18,6 +20,16 @@ def fetched(artifacts: Artifacts, run_id: UUID, output: Any) -> Any:
     """
     name = file_of(run_id, output)
     return output if name is None else orjson.loads(artifacts.get(run_id, name)[1])
+
+
+def by_node(
+    artifacts: Artifacts, run_id: UUID, plan: Plan, outputs: Mapping[int, Any]
+) -> dict[str, Any]:
+    """Return what an expression sees as `nodes`: outputs, by the number of their task."""
+    return {
+        plan.node_of(no).node.id: {"output": fetched(artifacts, run_id, output)}
+        for no, output in outputs.items()
+    }
 
 
 def fitting(

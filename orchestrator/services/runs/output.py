@@ -59,10 +59,7 @@ class RunOutput:
         outputs = self._reads.outputs(run_id, plan.output_needs)
         scope = {
             "inputs": self._reads.input(run_id) or {},
-            "nodes": {
-                plan.nodes[no].node.id: {"output": large_outputs.fetched(kept, run_id, output)}
-                for no, output in outputs.items()
-            },
+            "nodes": large_outputs.by_node(kept, run_id, plan, outputs),
             "run": {"id": str(run_id)},
             "now": self._clock.now(),
         }

@@ -188,7 +188,7 @@ class Steering:
             try:
                 self._artifacts.copy(origin_id, name, new.id)
             except NotFound:
-                node_id = plan.nodes[no].node.id
+                node_id = plan.node_of(no).node.id
                 raise IllegalMove(
                     f"the output of {node_id} was large and is not kept any more;"
                     f" run the workflow again, or this run from {node_id}"
@@ -218,7 +218,7 @@ class Steering:
             seeds.add(plan.numbers[from_node])
         again, left = set(seeds), list(seeds)
         while left:
-            for no in plan.nodes[left.pop()].dependants:
+            for no in plan.node_of(left.pop()).dependants:
                 if no not in again:
                     again.add(no)
                     left.append(no)
