@@ -19,27 +19,27 @@ FINISH_QUEUE = "zq.finish"
 class Dispatcher(Protocol):
     """A run as one chord. Nothing here raises: what is not announced, upkeep announces again."""
 
-    def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
-        """Set the chord's size, once, and then release `messages`. False when it could not be."""
+    def tell(
+        self, moved: Moved, messages: Sequence[Sequence[Release]], plan: Callable[[UUID, int], Plan]
+    ) -> None:
+        """Tell everybody behind the dispatcher of one commit, in the order that they rely on.
 
-    def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
-        """Let Celery's own tools see a commit, before what it released is announced.
-
-        `plan` finds the plan of a (workflow, version); it is called only when it is needed.
+        Celery's own tools see it before what it queued is announced. Where it starts a run, the
+        chord's size comes before the first of its parts and messages, and a chord that cannot be
+        opened leaves both to upkeep. `settled` tasks are the chord's parts: the last one fires
+        `finish_run`, unless the run has ended with them, which takes the chord down. `messages`
+        announce what was `queued`. `plan` finds the plan of a (workflow, version), when needed.
         """
+
+    def open(self, run_id: UUID, size: int) -> bool:
+        """Set a chord's size once more, for a run that nobody has claimed. False when it could not
+        be."""
 
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """Announce attempts to the workers of their queues. What shares a message is of one run and
         one queue; whoever takes the message works through it, or hands the rest back.
 
         `again`: under another id, whatever became of the message with the first one."""
-
-    def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
-        """Report settled tasks as the chord's parts; the last one fires `finish_run`.
-
-        `ended`: the run has ended with them, which leaves the body nothing to do: the chord is
-        taken down, and fires it no more.
-        """
 
     def flush(self, timeout_s: float) -> None:
         """Wait until what nobody waits for is sent, for a process that is about to end."""

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from celery import Celery
@@ -43,6 +43,12 @@ _CLAIM_S, _DONE_S = 10, 300
 _NAMES_KEPT = 10_000
 
 
+class Report(Protocol):
+    """Takes parts of a chord: see `CeleryDispatcher.settled`."""
+
+    def __call__(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> object: ...
+
+
 class CeleryDispatcher:
     """Answers `ports.dispatch.Dispatcher`. Nothing here raises when Redis is away."""
 
@@ -68,10 +74,30 @@ class CeleryDispatcher:
         self._prefix: str = app.conf.broker_transport_options.get("global_keyprefix", "")
         self._one_server = app.conf.broker_url == app.conf.result_backend
 
-    def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
-        """See the port. Also right for a run that was stored while Redis was away: a run nobody
-        has claimed has reported no part, so its chord cannot have fired and is not reopened."""
+    def tell(
+        self,
+        moved: Moved,
+        messages: Sequence[Sequence[Release]],
+        plan: Callable[[UUID, int], Plan],
+        report: Report | None = None,
+    ) -> None:
+        """See the port. `report` takes the chord's parts where somebody else passes them on."""
+        self.show(moved, plan)
+        if moved.size is not None:
+            # With parts to report, the messages come after them; else in the same round trip.
+            together = () if moved.settled else messages
+            if not self.open(moved.run_id, moved.size, together):
+                return
+            messages = messages if moved.settled else ()
+        if moved.settled:
+            (report or self.settled)(moved.run_id, moved.settled, ended=moved.ended_run)
+        if messages:
+            self.release(messages)
 
+    def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
+        """See the port; `messages` are released in the same round trip. Also right for a run that
+        was stored while Redis was away: a run nobody has claimed has reported no part, so its
+        chord cannot have fired and is not reopened."""
         return self._try("open a chord", lambda: self._open(str(run_id), size, messages))
 
     def _open(self, group: str, size: int, messages: Sequence[Sequence[Release]]) -> None:
@@ -90,9 +116,9 @@ class CeleryDispatcher:
             self._publish(messages, again=False)
 
     def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
-        """See the port. Costs one publish a commit, and nothing with ZQ_BROKER__FLOWER_EVENTS
-        off. While Redis is away commits are kept and shown later; one whose plan cannot be read
-        is not shown."""
+        """Let Celery's own tools see a commit. Costs one publish, and nothing with
+        ZQ_BROKER__FLOWER_EVENTS off. While Redis is away commits are kept and shown later; one
+        whose plan cannot be read is not shown."""
         if self._events is None or not (found := moves(moved.events)):
             return
         sender = self._events
@@ -149,7 +175,10 @@ class CeleryDispatcher:
             pipe.execute()
 
     def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
-        """See the port. A part reported twice counts once."""
+        """Report settled tasks as the chord's parts; one reported twice counts once.
+
+        `ended`: the run has ended with them, which leaves the body nothing to do.
+        """
         group = str(run_id)
         if ended and not self._finish_always:
             return self._try("take a chord down", lambda: self._take_down(group))

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from orchestrator.adapters.celery.dispatch import CeleryDispatcher
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.runs.event import Event
-from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Observer
 from orchestrator.ports.moves import Moved, Release
 
@@ -35,7 +35,7 @@ class Outbox:
     over a fork; what the parent had gathered stays with the parent.
     """
 
-    def __init__(self, dispatcher: Dispatcher, channel: Observer, *, linger_s: float) -> None:
+    def __init__(self, dispatcher: CeleryDispatcher, channel: Observer, *, linger_s: float) -> None:
         self._dispatcher = dispatcher
         self._channel = channel
         self._linger_s = linger_s
@@ -47,21 +47,22 @@ class Outbox:
         if events:
             self._here().put(events[0].run_id, events, ())
 
-    def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
-        """See `Dispatcher`. True at once: whether Redis took it shows later, in its log line."""
+    def tell(
+        self, moved: Moved, messages: Sequence[Sequence[Release]], plan: Callable[[UUID, int], Plan]
+    ) -> None:
+        """See `Dispatcher`. Only parts wait here: for messages a worker waits."""
+        self._dispatcher.tell(moved, messages, plan, self.settled)
+
+    def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> None:
+        """Take parts of a chord; whether Redis took them shows later, in its log line."""
         self._here().put(run_id, (), task_nos, ended=ended)
-        return True
 
-    def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
-        """See `Dispatcher`. Never put off: a worker waits for the messages."""
-        return self._dispatcher.open(run_id, size, messages)
-
-    def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
+    def open(self, run_id: UUID, size: int) -> bool:
         """See `Dispatcher`."""
-        self._dispatcher.show(moved, plan)
+        return self._dispatcher.open(run_id, size)
 
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
-        """See `Dispatcher`. Never put off: a worker waits for it."""
+        """See `Dispatcher`."""
         return self._dispatcher.release(messages, again=again)
 
     def depth(self, queue: str) -> int | None:
@@ -89,7 +90,7 @@ class Outbox:
 class _Sender:
     """The thread of one process, and what waits for it."""
 
-    def __init__(self, dispatcher: Dispatcher, channel: Observer, linger_s: float) -> None:
+    def __init__(self, dispatcher: CeleryDispatcher, channel: Observer, linger_s: float) -> None:
         self.pid = os.getpid()
         self._dispatcher = dispatcher
         self._channel = channel

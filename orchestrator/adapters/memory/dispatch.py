@@ -30,15 +30,23 @@ class MemoryDispatcher:
         self._queues: dict[str, list[Release]] = {}
         self._changed = threading.Condition()
 
-    def open(self, run_id: UUID, size: int, messages: Sequence[Sequence[Release]] = ()) -> bool:
+    def tell(
+        self, moved: Moved, messages: Sequence[Sequence[Release]], plan: Callable[[UUID, int], Plan]
+    ) -> None:
+        """See the port. Of Celery's own tools none watches."""
+        if moved.size is not None and not self.open(moved.run_id, moved.size):
+            return
+        if moved.settled:
+            self.settled(moved.run_id, moved.settled, ended=moved.ended_run)
+        if messages:
+            self.release(messages)
+
+    def open(self, run_id: UUID, size: int) -> bool:
         """See the port."""
         if self.up:
             with self._changed:
                 self.sizes.setdefault(run_id, size)
-        return self.release(messages)
-
-    def show(self, moved: Moved, plan: Callable[[UUID, int], Plan]) -> None:
-        """Nobody watches."""
+        return self.up
 
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """See the port. What shares a message waits one by one here."""
@@ -50,7 +58,7 @@ class MemoryDispatcher:
         return self.up
 
     def settled(self, run_id: UUID, task_nos: Sequence[int], *, ended: bool = False) -> bool:
-        """See the port."""
+        """Report settled tasks as the chord's parts."""
         if not self.up:
             return False
         with self._changed:

@@ -62,10 +62,6 @@ class Announcer:
         self._dispatcher = dispatcher
         self.pace = pace
 
-    def announce(self, releases: Sequence[Release], plan: Plan) -> bool:
-        """Announce attempts of one run that have just been queued."""
-        return self._dispatcher.release(self.pace.grouped(releases, plan))
-
     def again(self, releases: Sequence[Release]) -> bool:
         """Announce attempts once more, each alone; a repeated announcement is harmless."""
         return self._dispatcher.release([[release] for release in releases], again=True)

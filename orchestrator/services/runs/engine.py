@@ -112,24 +112,8 @@ class WorkflowEngine:
 
     def _begun(self, done: Started) -> Started:
         if done.moved is not None:
-            self.begin(done.moved)
+            self.announce(done.moved)
         return done
-
-    def begin(self, moved: Moved) -> None:
-        """Tell the world of a run that has just been stored; some of it may be settled already."""
-        self._notify(moved)
-        if moved.settled:
-            # Its last part may fire the body: all of them come after the size.
-            if self._dispatcher.open(moved.run_id, moved.size or 0):
-                self._report(moved)
-                self._release(moved)
-        else:
-            plan = self._plans.known(moved.workflow_id, moved.version)
-            messages = self.announcer.pace.grouped(moved.queued, plan) if plan else ()
-            opened = self._dispatcher.open(moved.run_id, moved.size or 0, messages)
-            if opened and plan is None:
-                self._release(moved)
-        self._follow(moved)
 
     def plan(self, workflow_id: UUID, version: int) -> Plan:
         """Return a version's plan; compiled once a process, since versions never change."""
@@ -148,7 +132,7 @@ class WorkflowEngine:
     def claimed(self, moved: Moved) -> Moved:
         """Tell the world of a claim."""
         self.quotas.remember(moved)
-        self._notify(moved)
+        self._tell(moved)
         return moved
 
     def report(
@@ -193,7 +177,7 @@ class WorkflowEngine:
         """Record log lines of a running attempt; False when the claim is not current any more."""
         moved = self._store.moves.settle(claim.run_id, claim.claim_id, [], logs=lines)
         if moved is not None:
-            self._notify(moved)
+            self._tell(moved)
         return bool(moved and moved.events)
 
     def give_up(self, claim: Claim) -> Moved | None:
@@ -215,16 +199,23 @@ class WorkflowEngine:
         return moved
 
     def announce(self, moved: Moved) -> None:
-        """Tell everybody what was committed: watchers, the chord, the workers."""
-        self._notify(moved)
-        if moved.settled:
-            self._report(moved)
-        if moved.queued:
-            self._release(moved)
+        """Tell everybody what was committed, then do what it has made possible."""
+        self._tell(moved)
         self._follow(moved)
 
-    def _report(self, moved: Moved) -> None:
-        self._dispatcher.settled(moved.run_id, moved.settled, ended=moved.ended_run)
+    def _tell(self, moved: Moved) -> None:
+        """Tell watchers, then the chord and the workers. A run may start with tasks settled."""
+        for observer in self._observers:
+            observer.notify(moved.events)
+        self._dispatcher.tell(moved, self._messages(moved) if moved.queued else (), self.plan)
+
+    def _messages(self, moved: Moved) -> Sequence[Sequence[Release]]:
+        try:
+            plan = self.plan(moved.workflow_id, moved.version)
+        except (InvalidDefinition, NotFound, StoreUnavailable):
+            # Whoever claims it will read its plan, or fail it with a reason.
+            return [[release] for release in moved.queued]
+        return self.announcer.pace.grouped(moved.queued, plan)
 
     def _follow(self, moved: Moved) -> None:
         """Do what a commit has made possible: end its run, queue what waits for a quota.
@@ -240,11 +231,6 @@ class WorkflowEngine:
                 log.exception("run %s: upkeep will try to end it", moved.run_id)
         for more in self.quotas.after(moved):
             self.announce(more)
-
-    def _notify(self, moved: Moved) -> None:
-        for observer in self._observers:
-            observer.notify(moved.events)
-        self._dispatcher.show(moved, self.plan)
 
     def finish_run(self, run_id: UUID) -> Moved | None:
         """The chord's body: end the run if all its tasks have ended; most runs have by then."""
@@ -268,7 +254,7 @@ class WorkflowEngine:
                 output, error = self._output.of(run_id, plan)
         moved = self._store.moves.finish(run_id, output, error)
         if moved is not None:
-            self._notify(moved)
+            self._tell(moved)
         return moved
 
     def queue(self, run_id: UUID, task_nos: Sequence[int]) -> int:
@@ -306,16 +292,6 @@ class WorkflowEngine:
     def release(self, releases: Sequence[Release]) -> bool:
         """Announce attempts once more, each alone; a repeated announcement is harmless."""
         return self.announcer.again(releases)
-
-    def _release(self, moved: Moved) -> bool:
-        if not moved.queued:
-            return True
-        try:
-            plan = self.plan(moved.workflow_id, moved.version)
-        except (InvalidDefinition, NotFound, StoreUnavailable):
-            # Whoever claims it will read its plan, or fail it with a reason.
-            return self.announcer.again(moved.queued)
-        return self.announcer.announce(moved.queued, plan)
 
     def run(self, tenant_id: UUID, run_id: UUID) -> Run:
         """Return a run; NotFound."""

@@ -173,7 +173,7 @@ class Steering:
         if moved is None:
             self._artifacts.discard(new.id)
             return earlier, False
-        self._engine.begin(moved)
+        self._engine.announce(moved)
         if not self._engine.quotas.concurrent(tenant_id):
             self._engine.queue(new.id, [no for no in plan.roots if no in again])
         return new.id, True
