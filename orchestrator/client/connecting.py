@@ -37,7 +37,12 @@ class Server(Protocol):
         """Save the next version; an equal definition makes none."""
 
     def start(
-        self, workflow: str, input: Mapping[str, Any] | None = None, *, tags: Sequence[str] = ()
+        self,
+        workflow: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        tags: Sequence[str] = (),
+        trigger: str = "api",
     ) -> RunDoc:
         """Start a run of a workflow, by name or id."""
 
@@ -103,10 +108,18 @@ class Engine:
         return Saved.of(self._server.change(found["id"], definition))
 
     def start(
-        self, workflow: str, *, input: Mapping[str, Any] | None = None, tags: Sequence[str] = ()
+        self,
+        workflow: str,
+        *,
+        input: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        trigger: str = "api",
     ) -> Run:
-        """Start a run of a workflow, by name or id, and return it as it begins."""
-        return Run.of(self._server.start(workflow, input, tags=tags))
+        """Start a run of a workflow, by name or id, and return it as it begins.
+
+        `trigger` says why: `manual` where a person started it, else `api`.
+        """
+        return Run.of(self._server.start(workflow, input, tags=tags, trigger=trigger))
 
     def run(self, run_id: str) -> Run:
         """Return a run as it stands."""

@@ -234,11 +234,16 @@ class Client:
     # --- runs -----------------------------------------------------------------------------------
 
     def start(
-        self, workflow: str, input: Mapping[str, Any] | None = None, *, tags: Sequence[str] = ()
+        self,
+        workflow: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        tags: Sequence[str] = (),
+        trigger: str = "api",
     ) -> RunDoc:
-        """Start a run of a workflow, by name or id."""
+        """Start a run of a workflow, by name or id; `trigger` is `manual` where a person does."""
         path = f"workflows/{self.workflow(workflow)['id']}/runs"
-        body = {"input": dict(input or {}), "tags": list(tags)}
+        body = {"input": dict(input or {}), "tags": list(tags), "trigger": trigger}
         return cast("RunDoc", self._json("POST", path, json=body, headers=_new_key()))
 
     def run(self, run_id: str) -> RunDoc:

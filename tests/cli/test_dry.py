@@ -54,6 +54,7 @@ def test_json_has_the_run_and_its_tasks(flow: str, capsys: Captured) -> None:
     assert main(["run", flow, "--dry", "--pin", PIN, "-i", "n=9", "-o", "json"]) == 0
     run = json.loads(capsys.readouterr().out)
     assert (run["state"], run["output"]) == ("succeeded", {"total": 50})
+    assert run["trigger"] == "manual"
     assert {task["node_id"]: task["state"] for task in run["tasks"]} == {
         "fetch": "succeeded", "rest": "succeeded", "total": "succeeded",
     }  # fmt: skip

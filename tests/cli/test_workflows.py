@@ -86,3 +86,8 @@ def test_a_wrong_status_is_told_with_its_line(place: Place, files: Path) -> None
 
 def test_a_draft_in_a_file_runs_dry(place: Place, files: Path) -> None:
     assert "succeeded" in place.zq("run", str(files / "two.yaml"), "--dry")
+
+
+def test_a_run_that_the_command_line_starts_says_so(place: Place, files: Path) -> None:
+    place.zq("apply", "-f", str(files))
+    assert place.told("run", "one", "--tag", "mine")["trigger"] == "manual"

@@ -20,7 +20,7 @@ import psutil
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.event import Event
-from orchestrator.models.runs.run import Run
+from orchestrator.models.runs.run import Run, StartRequest
 from orchestrator.ports.dispatch import FINISH_RUN
 from orchestrator.settings import Auth, Broker, Database, Redis, Settings, Upkeep, Worker
 from tests.factories import SECRET_KEY
@@ -156,7 +156,7 @@ class Live:
             ],
             "edges": [self._edge(number, text) for number, text in enumerate(edges)],
         }
-        run_id, _ = self.core.engine.execute(DEFAULT_TENANT, document, input=input)
+        run_id, _ = self.core.engine.execute(DEFAULT_TENANT, document, StartRequest(input=input))
         return run_id
 
     @staticmethod

@@ -21,7 +21,7 @@ from orchestrator.errors import (
 from orchestrator.models.access.permissions import Permission
 from orchestrator.models.definitions.node import CATALOGUE, NodeType
 from orchestrator.models.expressions import expression
-from orchestrator.models.runs.run import Run
+from orchestrator.models.runs.run import Run, StartRequest
 from web.access.trying import demand_for_test, preview_scope
 from web.context import Shared, core, principal, shared, tenant_id
 from web.openapi.document import Routes
@@ -96,7 +96,9 @@ def _tested(web: Shared, kind: str, body: dict[str, Any]) -> dict[str, Any]:
     }
     try:
         run_id, new = core().engine.execute(
-            tenant_id(), definition, input=body["input"], tags=["node-test"], key=key_of(body)
+            tenant_id(),
+            definition,
+            StartRequest(input=body["input"], tags=["node-test"], key=key_of(body)),
         )
     except InvalidDefinition as invalid:
         raise InvalidDefinition([_of_config(p) for p in invalid.problems]) from None

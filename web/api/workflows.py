@@ -14,7 +14,7 @@ from flask import Response
 from orchestrator.errors import InvalidDefinition
 from orchestrator.models.access.permissions import Permission
 from orchestrator.models.definitions.saved import WorkflowStatus
-from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.run import RunState, StartRequest, Trigger
 from orchestrator.ports.reads import RunFilter
 from orchestrator.services.definitions.reading import read_definition
 from web.access.bodies import takes_definitions
@@ -133,9 +133,7 @@ def validate_workflow() -> dict[str, Any]:
 @routes.gives(202, RunSchema)
 def start_run(query: Mapping[str, Any], body: dict[str, Any], workflow_id: UUID) -> Response:
     """Start a run of the newest version. `?wait=30` answers when it has ended, or after 30 s."""
-    done = core().engine.start(
-        tenant_id(), workflow_id, input=body.get("input"), tags=body["tags"], key=key_of(body)
-    )
+    done = core().engine.start(tenant_id(), workflow_id, _asked(body))
     return begun(done, wait_s=query["wait"])
 
 
@@ -156,13 +154,21 @@ def execute(query: Mapping[str, Any], body: dict[str, Any]) -> Response:
     else:
         demand_everywhere(Permission.RUNS_START)
         demand_everywhere(Permission.WORKFLOWS_WRITE)
-    engine, key = core().engine, key_of(body)
-    more = {"input": body.get("input"), "tags": body["tags"], "key": key}
+    engine, asked = core().engine, _asked(body)
     if "workflow_id" in body:
-        done = engine.start(tenant_id(), body["workflow_id"], **more)
+        done = engine.start(tenant_id(), body["workflow_id"], asked)
     else:
-        done = engine.execute(tenant_id(), body["definition"], **more)
+        done = engine.execute(tenant_id(), body["definition"], asked)
     return begun(done, wait_s=query["wait"])
+
+
+def _asked(body: Mapping[str, Any]) -> StartRequest:
+    return StartRequest(
+        input=body.get("input"),
+        tags=body["tags"],
+        trigger=Trigger(body.get("trigger", Trigger.API)),
+        key=key_of(body),
+    )
 
 
 @routes.at(f"{_ONE}/history")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from orchestrator.models.runs.event import rfc3339
-from orchestrator.models.runs.run import RunState, Trigger
+from orchestrator.models.runs.run import ASKED_TRIGGERS, RunState, Trigger
 from orchestrator.models.runs.task import TaskState
 from orchestrator.services.runs.log_search import LEVELS
 from web.schemas.fields import (
@@ -101,6 +101,11 @@ class StartBody(Schema):
 
     input = any_json("Values by name, as the workflow's `inputs` say.")
     tags = tag_list()
+    #: Without a default: a key's digest is of what was sent.
+    trigger = fields.String(
+        validate=validate.OneOf([str(t) for t in ASKED_TRIGGERS]),
+        metadata={"description": "`manual` where a person starts it; else `api`."},
+    )
 
 
 class ExecuteBody(StartBody):

@@ -80,7 +80,8 @@ def answer(request: Mapping[str, Any], wire: Wire) -> None:
             pins=pins, watching=at_the_deadline, observers=[wire], egress=rules,
             secrets=request["secrets"], variables=request["variables"],
         )  # fmt: skip
-        run_id = server.start(server.create(definition)["id"], request["input"])["id"]
+        saved = server.create(definition)
+        run_id = server.start(saved["id"], request["input"], trigger="manual")["id"]
         for _ in server.watch(run_id):
             pass
         run, tasks = server.whole(run_id)

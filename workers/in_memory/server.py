@@ -22,7 +22,7 @@ from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.runs.event import rfc3339
 from orchestrator.models.runs.large_output import file_of
-from orchestrator.models.runs.run import Run, RunState, Trigger
+from orchestrator.models.runs.run import ASKED_TRIGGERS, Run, RunState, StartRequest, Trigger
 from orchestrator.models.runs.task import MARKS, Task, TaskState
 from orchestrator.ports.live import Observer
 from orchestrator.ports.reads import RunFilter
@@ -79,13 +79,19 @@ class MemoryServer:
     # --- runs -----------------------------------------------------------------------------------
 
     def start(
-        self, workflow: str, input: Mapping[str, Any] | None = None, *, tags: Sequence[str] = ()
+        self,
+        workflow: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        tags: Sequence[str] = (),
+        trigger: str = Trigger.API,
     ) -> Document:
         """Store a run of a workflow, by name or id; it begins when it is watched."""
         saved, _ = self._core.workflows.find(self._tenant, workflow)
-        run_id, _ = self._core.engine.start(
-            self._tenant, saved.id, input=dict(input or {}), tags=tags
-        )
+        if trigger not in ASKED_TRIGGERS:
+            raise BadRequest(f"a run's trigger is one of {', '.join(ASKED_TRIGGERS)}")
+        asked = StartRequest(input=dict(input or {}), tags=tags, trigger=Trigger(trigger))
+        run_id, _ = self._core.engine.start(self._tenant, saved.id, asked)
         return self.run(str(run_id))
 
     def run(self, run_id: str) -> Document:

@@ -74,7 +74,7 @@ class Show:
         with Client(self.server, self.key, patience_s=PATIENCE_S) as client:
             workflow = _apply(client)
             given = {"data_url": self.data_url, "hot_c": HOT_C, "min_hot_days": MIN_HOT_DAYS}
-            run = client.start(workflow, given)
+            run = client.start(workflow, given, trigger="manual")
             say(f"applied {workflow}, started run {run['id']}")
             say(f"input: {json.dumps(given)}")
             say()

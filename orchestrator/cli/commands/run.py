@@ -75,7 +75,7 @@ def run_command(
     from orchestrator.client.discovery import connect
 
     with connect(server, patience_s=PATIENCE_S if follow else 0.0) as client:
-        run = client.start(workflow, given, tags=tags)
+        run = client.start(workflow, given, tags=tags, trigger="manual")
         if follow:
             return follow_run(client, run, shape)
     show(shape, run, RUN_COLUMNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -47,8 +47,26 @@ MOVES: Mapping[RunState, frozenset[RunState]] = {
 class Trigger(StrEnum):
     """Why a run began."""
 
-    MANUAL = "manual"
-    API = "api"
+    MANUAL = "manual"  #: a person started it
+    API = "api"  #: a program did, or nobody said who
+    RETRY = "retry"  #: it runs another run's work again
+
+
+#: What whoever starts a run may say of it.
+ASKED_TRIGGERS = (Trigger.API, Trigger.MANUAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest:
+    """What somebody asks for who starts a run."""
+
+    input: Any = None
+    #: None: the newest one.
+    version: int | None = None
+    trigger: Trigger = Trigger.API
+    tags: Sequence[str] = ()
+    #: An idempotency key, and the digest of the whole request.
+    key: tuple[str, str] | None = None
 
 
 def check_move(was: RunState, to: RunState) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from orchestrator.errors import InvalidDefinition, NotFound, ServiceUnavailable, StoreUnavailable
 from orchestrator.models.definitions.plan import Plan
-from orchestrator.models.runs.run import Run, Trigger
+from orchestrator.models.runs.run import Run, StartRequest
 from orchestrator.models.runs.task import Claim, Outcome, TaskError
 from orchestrator.ports.dispatch import Dispatcher
 from orchestrator.ports.live import Observer
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at a queue's backlog by one process.
 _LOOK_S = 0.1
+_PLAIN = StartRequest()
 
 
 class WorkflowEngine:
@@ -69,46 +70,19 @@ class WorkflowEngine:
         self._output = RunOutput(store.reads, artifacts, clock)
         self._looked: dict[str, datetime] = {}
 
-    def start(
-        self,
-        tenant_id: UUID,
-        workflow_id: UUID,
-        *,
-        input: Any = None,
-        version: int | None = None,
-        trigger: Trigger = Trigger.API,
-        tags: Sequence[str] = (),
-        key: tuple[str, str] | None = None,
-    ) -> Started:
+    def start(self, tenant_id: UUID, workflow_id: UUID, asked: StartRequest = _PLAIN) -> Started:
         """Store a run of a workflow and announce its first tasks.
 
         NotFound, InvalidDefinition (the input does not fit), IllegalMove (archived). With Redis
         away the run is stored all the same and starts when Redis is back.
         """
-        done = self.starting.start(
-            tenant_id,
-            workflow_id,
-            input=input,
-            version=version,
-            trigger=trigger,
-            tags=tags,
-            key=key,
-        )
-        return self._begun(done)
+        return self._begun(self.starting.start(tenant_id, workflow_id, asked))
 
     def execute(
-        self,
-        tenant_id: UUID,
-        document: Mapping[str, Any],
-        *,
-        input: Any = None,
-        tags: Sequence[str] = (),
-        key: tuple[str, str] | None = None,
+        self, tenant_id: UUID, document: Mapping[str, Any], asked: StartRequest = _PLAIN
     ) -> Started:
         """Start a run of a definition that came with the request; it is kept but not listed."""
-        return self._begun(
-            self.starting.execute(tenant_id, document, input=input, tags=tags, key=key)
-        )
+        return self._begun(self.starting.execute(tenant_id, document, asked))
 
     def _begun(self, done: Started) -> Started:
         if done.moved is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,11 +19,11 @@ from orchestrator.models.definitions.plan import compile as compile_plan
 from orchestrator.models.definitions.saved import SavedWorkflow, WorkflowStatus
 from orchestrator.models.definitions.workflow import check_input
 from orchestrator.models.ids import uuid7
-from orchestrator.models.runs.run import Run, RunState, Trigger
+from orchestrator.models.runs.run import Run, RunState, StartRequest
 from orchestrator.models.runs.task import TaskState
 from orchestrator.ports.moves import Moved, NewRun
 from orchestrator.ports.runtime import Clock
-from orchestrator.ports.store import Store
+from orchestrator.ports.store import Store, UnitOfWork
 from orchestrator.services.auditing import note_run
 from orchestrator.services.definitions.reading import read_definition, shape_of
 from orchestrator.services.definitions.workflows import stored_plan
@@ -32,8 +32,6 @@ from orchestrator.services.runs.plans import Plans
 
 #: Workflows whose newest version a process remembers.
 _WORKFLOWS_KEPT = 1024
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,51 +73,31 @@ class Starting:
         self._quick = quick
         self._newest: OrderedDict[tuple[UUID, UUID], int] = OrderedDict()
 
-    def start(
-        self,
-        tenant_id: UUID,
-        workflow_id: UUID,
-        *,
-        input: Any,
-        version: int | None,
-        trigger: Trigger,
-        tags: Sequence[str],
-        key: Key | None,
-    ) -> Started:
+    def start(self, tenant_id: UUID, workflow_id: UUID, asked: StartRequest) -> Started:
         """Store a run of a saved workflow: see `WorkflowEngine.start`."""
         run_id = uuid7(self._clock.now())
-        if self._quick and key is None and version is None:
-            quick = self._quickly(run_id, tenant_id, workflow_id, input, trigger, tags)
+        if self._quick and asked.key is None and asked.version is None:
+            quick = self._quickly(run_id, tenant_id, workflow_id, asked)
             if quick is not None:
                 return quick
         with self._store.begin() as unit:
-            if key is not None:
-                earlier = unit.keys.take(tenant_id, key[0], key[1], run_id)
-                if earlier is not None:
-                    return Started(run_id=earlier)
+            if (earlier := _earlier(unit, tenant_id, asked, run_id)) is not None:
+                return Started(run_id=earlier)
             saved = unit.workflows.get(tenant_id, workflow_id)
             if saved is None:
                 raise NotFound(f"there is no workflow {workflow_id}")
             if saved.status is WorkflowStatus.ARCHIVED and not saved.ad_hoc:
                 raise IllegalMove("the workflow is archived; activate it before starting runs")
-            number = version or saved.version
+            number = asked.version or saved.version
             plan = self._plans.within(unit, workflow_id, number)
             room = self._quotas.admit_run(unit.quotas, tenant_id, self._room(plan.queues))
-            new = self._new(
-                run_id, tenant_id, workflow_id, number, plan, input, trigger, tags, room
-            )
+            new = self._new(run_id, tenant_id, workflow_id, number, plan, asked, room)
             moved = unit.start(new)
         self._remember(tenant_id, workflow_id, saved.version)
         return Started(run_id=run_id, moved=moved, run=_as_stored(new, plan, moved))
 
     def _quickly(
-        self,
-        run_id: UUID,
-        tenant_id: UUID,
-        workflow_id: UUID,
-        input: Any,
-        trigger: Trigger,
-        tags: Sequence[str],
+        self, run_id: UUID, tenant_id: UUID, workflow_id: UUID, asked: StartRequest
     ) -> Started | None:
         """Store a run of the version that was the newest; None where it may not be any more."""
         version = self._newest.get((tenant_id, workflow_id))
@@ -127,7 +105,7 @@ class Starting:
         if version is None or plan is None or self._quotas.counts_runs(tenant_id):
             return None
         room = self._quotas.room(tenant_id, self._room(plan.queues))
-        new = self._new(run_id, tenant_id, workflow_id, version, plan, input, trigger, tags, room)
+        new = self._new(run_id, tenant_id, workflow_id, version, plan, asked, room)
         moved = self._store.moves.start(new)
         if moved is None:
             self._newest.pop((tenant_id, workflow_id), None)
@@ -139,15 +117,7 @@ class Starting:
         while len(self._newest) > _WORKFLOWS_KEPT:
             self._newest.popitem(last=False)
 
-    def execute(
-        self,
-        tenant_id: UUID,
-        document: Mapping[str, Any],
-        *,
-        input: Any,
-        tags: Sequence[str],
-        key: Key | None,
-    ) -> Started:
+    def execute(self, tenant_id: UUID, document: Mapping[str, Any], asked: StartRequest) -> Started:
         """Store a definition and a run of it: see `WorkflowEngine.execute`."""
         workflow = read_definition(document)
         now = self._clock.now()
@@ -158,14 +128,12 @@ class Starting:
             created_at=now, updated_at=now,
         )  # fmt: skip
         with self._store.begin() as unit:
-            if key is not None:
-                earlier = unit.keys.take(tenant_id, key[0], key[1], run_id)
-                if earlier is not None:
-                    return Started(run_id=earlier)
+            if (earlier := _earlier(unit, tenant_id, asked, run_id)) is not None:
+                return Started(run_id=earlier)
             unit.workflows.add(saved, shape_of(workflow), stored_plan(workflow))
             plan = self._plans.keep(workflow_id, 1, compile_plan(workflow))
             room = self._quotas.admit_run(unit.quotas, tenant_id, self._room(plan.queues))
-            new = self._new(run_id, tenant_id, workflow_id, 1, plan, input, Trigger.API, tags, room)
+            new = self._new(run_id, tenant_id, workflow_id, 1, plan, asked, room)
             moved = unit.start(new)
         return Started(run_id=run_id, moved=moved, run=_as_stored(new, plan, moved))
 
@@ -176,22 +144,26 @@ class Starting:
         workflow_id: UUID,
         version: int,
         plan: Plan,
-        input: Any,
-        trigger: Trigger,
-        tags: Sequence[str],
+        asked: StartRequest,
         room: int,
     ) -> NewRun:
-        value, problems = check_input(plan.workflow, {} if input is None else input)
+        given = {} if asked.input is None else asked.input
+        value, problems = check_input(plan.workflow, given)
         if problems:
             raise InvalidDefinition(problems, "The input does not fit the workflow's `inputs`.")
         if len(json.dumps(value)) > self._input_bytes:
             raise TooLarge(f"the input is larger than {self._input_bytes} bytes")
         new = NewRun(
             id=run_id, tenant_id=tenant_id, workflow_id=workflow_id, version=version,
-            trigger=trigger, input=value, tags=tuple(tags), room=room,
+            trigger=asked.trigger, input=value, tags=tuple(asked.tags), room=room,
         )  # fmt: skip
         note_run(new)
         return new
+
+
+def _earlier(unit: UnitOfWork, tenant_id: UUID, asked: StartRequest, run_id: UUID) -> UUID | None:
+    """Return the run that an earlier request with the same key has started."""
+    return None if asked.key is None else unit.keys.take(tenant_id, *asked.key, run_id)
 
 
 def _as_stored(new: NewRun, plan: Plan, moved: Moved) -> Run:

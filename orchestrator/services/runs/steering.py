@@ -154,7 +154,7 @@ class Steering:
             tenant_id=tenant_id,
             workflow_id=origin.workflow_id,
             version=origin.version,
-            trigger=Trigger.API,
+            trigger=Trigger.RETRY,
             input=None,
             tags=origin.tags,
             origin_run_id=run_id,

@@ -156,6 +156,17 @@ def test_ways_to_start(api: Api, how: str) -> None:
     assert refused(wrong, 422)["problems"][0]["path"]
 
 
+def test_who_starts_a_run_may_say_that_a_person_did(api: Api) -> None:
+    saved = api.workflow(TWO)
+    one = api.post(f"/workflows/{saved}/runs", {"trigger": "manual"}).json
+    two = api.post("/workflows/execute", {"definition": TWO, "trigger": "manual"}).json
+    api.post(f"/workflows/{saved}/runs", {"trigger": "api"})
+    found = api.get("/runs?trigger=manual").json["items"]
+    assert [run["id"] for run in found] == [two["id"], one["id"]]
+    for trigger in ("retry", "schedule", ""):
+        refused(api.post(f"/workflows/{saved}/runs", {"trigger": trigger}), 422)
+
+
 def test_node_types_are_a_cacheable_catalogue(api: Api) -> None:
     answer = api.get("/nodes/types")
     assert {t["type"] for t in answer.json["items"]} >= {"noop", "http", "transform", "branch"}

@@ -103,7 +103,7 @@ def test_retry_is_a_new_run(api: Api) -> None:
     assert answer.status_code == 202
     new = answer.json
     assert answer.headers["Location"] == f"/api/v1/runs/{new['id']}"
-    assert (new["origin_run_id"], new["tags"]) == (str(run_id), ["mine"])
+    assert (new["origin_run_id"], new["tags"], new["trigger"]) == (str(run_id), ["mine"], "retry")
     assert api.get(f"/runs/{new['id']}/tasks/a").json["output"] == {"kept": 1}
     api.finish(UUID(new["id"]))
     assert api.get(f"/runs/{new['id']}").json["state"] == "succeeded"

@@ -25,6 +25,7 @@ from orchestrator.adapters.postgres.row_security import Role
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.bootstrap.core import Core
+from orchestrator.models.runs.run import StartRequest
 from orchestrator.settings import Auth, Redis, Settings
 from tests.api.conftest import KEY, ONE, TWO, build_core
 from tests.conftest import Databases
@@ -146,7 +147,9 @@ def here(databases: Databases, redis_server_url: str) -> Iterator[Here]:
         store = PostgresStore(rig.url, pool_size=2, role=Role.API)
         victim, stranger = rig.tenant(), rig.tenant()
         saved, _ = engine.workflows.create(victim, TWO)
-        run_id, _ = engine.engine.start(victim, saved.id, input={"a": "secret of the victim"})
+        run_id, _ = engine.engine.start(
+            victim, saved.id, StartRequest(input={"a": "secret of the victim"})
+        )
         artifacts.put(run_id, "there.txt", b"of the victim", "text/plain", "a")
         own, _ = engine.workflows.create(stranger, ONE)
         keys = {

@@ -9,7 +9,7 @@ import psycopg2
 
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.event import Kind
-from orchestrator.models.runs.run import Run, RunState
+from orchestrator.models.runs.run import Run, RunState, StartRequest
 from orchestrator.models.runs.task import TaskState
 from tests.factories import new_id
 from tests.integration.live import Live
@@ -240,7 +240,7 @@ def test_no_tenant_reads_the_large_output_of_another(working: Live) -> None:
     }
     engine = working.core.engine
     for asked in (kept, {"$artifact": 5}):
-        run_id, _ = engine.execute(stranger, document, input={"x": asked})
+        run_id, _ = engine.execute(stranger, document, StartRequest(input={"x": asked}))
         run = wait_for(lambda id=run_id: _at_end(engine.run(stranger, id)))
         assert run.output == {"b": {"$artifact": f"{run_id}/output-1-1.json"}}
         for name in ("output-0-1.json", "output-1-1.json"):

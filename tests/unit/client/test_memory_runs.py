@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Workflow, connect, node
-from orchestrator.errors import InvalidDefinition, NotFound
+from orchestrator.errors import BadRequest, InvalidDefinition, NotFound
 from workers import functions
 from workers.functions import Fail, Skip, function
 from workers.in_memory.server import Stuck
@@ -168,11 +168,14 @@ def test_save_start_watch_and_retry_in_memory() -> None:
     fails = [Fail("away"), Fail("away"), answer(2)]
     with connect(memory=True, pins={"fetch": lambda config: _next(fails)}) as core:
         assert core.engine.save(report(retry={"max_attempts": 1})).version == 1
-        run = core.engine.start("report", tags=["nightly"])
-        assert (run.state, run.tags) == ("queued", ("nightly",))
+        run = core.engine.start("report", tags=["nightly"], trigger="manual")
+        assert (run.state, run.tags, run.trigger) == ("queued", ("nightly",), "manual")
+        with pytest.raises(BadRequest):
+            core.engine.start("report", trigger="retry")
         assert [e.state for e in core.engine.watch(run.id)][-1] == "failed"
         again = core.engine.wait(core.engine.retry(run.id).id)
         assert (again.state, again.origin_run_id) == ("failed", run.id)
+        assert again.trigger == "retry"
         last = core.engine.wait(core.engine.retry(again.id, from_node="fetch").id)
         assert (last.succeeded, last.output) == (True, {"total": 2})
         assert [t.state for t in core.engine.tasks(last.id)] == ["succeeded", "succeeded"]

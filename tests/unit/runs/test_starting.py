@@ -16,6 +16,7 @@ from orchestrator.errors import IllegalMove, InvalidDefinition, NotFound
 from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.quota import Quota
+from orchestrator.models.runs.run import StartRequest
 from orchestrator.services.definitions.workflows import Workflows
 from orchestrator.services.quotas import Quotas
 from orchestrator.services.runs.engine import WorkflowEngine
@@ -57,7 +58,7 @@ class Rig:
 
 def test_the_second_start_needs_no_transaction_of_its_own() -> None:
     rig = Rig()
-    done = rig.engine.start(DEFAULT_TENANT, rig.saved.id, input={"n": 1}, tags=["t"])
+    done = rig.engine.start(DEFAULT_TENANT, rig.saved.id, StartRequest(input={"n": 1}, tags=["t"]))
     assert rig.store.begun == 0
     assert done.run == rig.engine.run(DEFAULT_TENANT, done.run_id)
 
@@ -65,11 +66,11 @@ def test_the_second_start_needs_no_transaction_of_its_own() -> None:
 def test_the_first_start_tells_the_run_as_it_is_stored() -> None:
     rig = Rig()
     for done in (
-        rig.engine.start(DEFAULT_TENANT, rig.saved.id, key=("k", "d")),
+        rig.engine.start(DEFAULT_TENANT, rig.saved.id, StartRequest(key=("k", "d"))),
         rig.engine.execute(DEFAULT_TENANT, FAN),
     ):
         assert done.run == rig.engine.run(DEFAULT_TENANT, done.run_id)
-    again = rig.engine.start(DEFAULT_TENANT, rig.saved.id, key=("k", "d"))
+    again = rig.engine.start(DEFAULT_TENANT, rig.saved.id, StartRequest(key=("k", "d")))
     assert (again.moved, again.run) == (None, None)
 
 
@@ -86,7 +87,7 @@ def test_a_new_version_is_the_one_that_starts() -> None:
 def test_what_may_not_start_is_refused_as_ever() -> None:
     rig = Rig()
     with pytest.raises(InvalidDefinition):
-        rig.engine.start(DEFAULT_TENANT, rig.saved.id, input={"n": "x"})
+        rig.engine.start(DEFAULT_TENANT, rig.saved.id, StartRequest(input={"n": "x"}))
     with pytest.raises(NotFound):
         rig.engine.start(new_id(), rig.saved.id)
     rig.workflows.set_status(DEFAULT_TENANT, rig.saved.id, WorkflowStatus.ARCHIVED)
