@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Self
 
 from orchestrator.models.runs.run import ENDS
 
 
+class _Document:
+    """A value that is read from a document of the API."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Read the API's document; what the server does not tell keeps its default."""
+        found: dict[str, Any] = {}
+        for each in fields(cls):  # type: ignore[arg-type]
+            value: Any = document.get(each.name)
+            if value is None and not (each.default is MISSING and each.default_factory is MISSING):
+                continue
+            if each.name.endswith("_at"):
+                value = _moment(value)
+            found[each.name] = tuple(value) if each.name == "tags" else value
+        return cls(**found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
+class Saved(_Document):
     """A workflow as the server keeps it; `version` is the newest."""
 
     id: str
@@ -19,20 +38,14 @@ class Saved:
     version: int
     status: str
 
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Self:
-        """Read the API's document."""
-        names = ("id", "name", "version", "status")
-        return cls(**{name: document[name] for name in names})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(_Document):
     """A run as it stood when it was read; read it again for news."""
 
     id: str
     workflow_id: str
-    workflow_name: str
+    workflow_name: str = ""
     version: int
     state: str
     trigger: str
@@ -59,27 +72,9 @@ class Run:
         """Whether every task succeeded or was skipped."""
         return self.state == "succeeded"
 
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Self:
-        """Read the API's document."""
-        plain = (
-            "id", "workflow_id", "version", "state", "trigger", "input", "output", "error",
-            "origin_run_id", "duration_ms",
-        )  # fmt: skip
-        return cls(
-            **{name: document.get(name) for name in plain},  # type: ignore[arg-type]
-            workflow_name=document.get("workflow_name") or "",
-            tags=tuple(document.get("tags") or ()),
-            created_at=datetime.fromisoformat(document["created_at"]),
-            started_at=_moment(document.get("started_at")),
-            finished_at=_moment(document.get("finished_at")),
-            counts=dict(document.get("counts") or {}),
-            seq=document.get("seq") or 0,
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(_Document):
     """One node inside one run, as it stood when it was read."""
 
     run_id: str
@@ -96,19 +91,6 @@ class Task:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     duration_ms: int | None = None
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Self:
-        """Read the API's document."""
-        plain = (
-            "run_id", "node_id", "map_index", "type", "state", "attempt", "max_attempts", "reason",
-            "output", "error", "worker", "duration_ms",
-        )  # fmt: skip
-        return cls(
-            **{name: document.get(name) for name in plain},  # type: ignore[arg-type]
-            started_at=_moment(document.get("started_at")),
-            finished_at=_moment(document.get("finished_at")),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,19 +127,13 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Artifact(_Document):
     """A file that a run left behind; `node_id` says which node."""
 
     name: str
     content_type: str
     size_bytes: int
     node_id: str | None = None
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Self:
-        """Read the API's document."""
-        names = ("name", "content_type", "size_bytes", "node_id")
-        return cls(**{name: document.get(name) for name in names})  # type: ignore[arg-type]
 
 
 def _moment(text: str | None) -> datetime | None:

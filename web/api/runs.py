@@ -46,7 +46,6 @@ from web.schemas.steering import MarkBody, RetryBody
 routes = Routes("runs", __name__, description="Runs: their tasks, events, logs and artifacts.")
 _BYTES = "application/octet-stream"
 _RUN = "/runs/<uuid:run_id>"
-_SHOWN = RunSchema()
 
 
 def _run(run_id: UUID) -> Run:
@@ -89,7 +88,7 @@ def filter_of(given: Mapping[str, Any], limit: int, permission: Permission) -> R
 @routes.gives(200, RunSchema)
 def get_run(run_id: UUID) -> Response:
     """Read a run."""
-    return tagged(jsonify(_SHOWN.dump(_run(run_id))))
+    return tagged(jsonify(_run(run_id).document()))
 
 
 @routes.at(f"{_RUN}/cancel", "POST")
@@ -152,8 +151,7 @@ def list_tasks(query: Mapping[str, Any], run_id: UUID) -> dict[str, Any]:
 @routes.gives(200, TaskSchema)
 def get_task(query: Mapping[str, Any], run_id: UUID, node_id: str) -> Response:
     """Read the task of a node."""
-    task = _task(run_id, node_id, query["map_index"])
-    return tagged(jsonify(TaskSchema().dump(task)))
+    return tagged(jsonify(_task(run_id, node_id, query["map_index"]).document()))
 
 
 @routes.at(f"{_RUN}/tasks/<string:node_id>/attempts")

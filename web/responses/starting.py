@@ -13,11 +13,9 @@ from orchestrator.errors import StoreUnavailable
 from orchestrator.models.runs.run import Run
 from orchestrator.services.runs.starting import Started
 from web.context import Shared, principal, shared, tenant_id
-from web.schemas.runs import RunSchema
 
 #: A notification may get lost: the record is looked at this often, seconds.
 _LOOK_S = 1.0
-_RUN = RunSchema()
 
 
 def started(run_id: UUID, *, new: bool, wait_s: int, run: Run | None = None) -> Response:
@@ -39,7 +37,7 @@ def started(run_id: UUID, *, new: bool, wait_s: int, run: Run | None = None) -> 
             run = wait_for_end(web, run, wait_s)
         finally:
             web.waiters.give_back(principal())
-    answer = jsonify(_RUN.dump(run))
+    answer = jsonify(run.document())
     answer.status_code = 202
     answer.headers["Location"] = f"/api/v1/runs/{run.id}"
     return answer

@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from orchestrator.models.runs.event import rfc3339
-from orchestrator.models.runs.run import ASKED_TRIGGERS, RunState, Trigger
-from orchestrator.models.runs.task import TaskState
+from orchestrator.models.runs.run import ASKED_TRIGGERS, Run, RunState, Trigger
+from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.services.runs.log_search import LEVELS
 from web.schemas.fields import (
     MAX_PAGE,
@@ -141,6 +140,10 @@ class RunRow(Schema):
     counts = fields.Dict(keys=fields.String(), values=fields.Integer())
     seq = fields.Integer(metadata={"description": "The run's last event."})
 
+    def dump(self, obj: Run, **_: Any) -> dict[str, Any]:
+        """Return the model's own document: of a list, without what may be large."""
+        return obj.document(large=False)
+
 
 class RunSchema(RunRow):
     """A run."""
@@ -148,23 +151,16 @@ class RunSchema(RunRow):
     input = any_json("What it was started with.")
     output = any_json("What its leaves came back with, by node id.")
 
+    def dump(self, obj: Run, **_: Any) -> dict[str, Any]:
+        """Return the model's own document."""
+        return obj.document()
+
 
 class RunPage(Schema):
     """A page of runs, newest first."""
 
     items = fields.List(fields.Nested(RunRow))
     next_cursor = fields.String(allow_none=True)
-
-
-def waiting_for(task: Any) -> dict[str, Any] | None:
-    """Return what a task waits for: a number of upstream tasks, a time, room, or nothing."""
-    if task.state is TaskState.PENDING:
-        return {"upstream": task.waits_for}
-    if task.state in (TaskState.RETRYING, TaskState.WAITING):
-        return {"until": rfc3339(task.due_at)} if task.due_at else None
-    if task.state in (TaskState.READY, TaskState.QUEUED):
-        return {"worker": True}
-    return None
 
 
 class TaskSchema(Schema):
@@ -185,10 +181,13 @@ class TaskSchema(Schema):
     worker = fields.String(allow_none=True)
     output = any_json("What the handler came back with.")
     error = fields.Raw(allow_none=True, metadata={"type": "object", "nullable": True})
-    waiting_for = fields.Function(
-        waiting_for,
-        metadata={"type": "object", "nullable": True, "description": "What holds it back."},
+    waiting_for = fields.Raw(
+        metadata={"type": "object", "nullable": True, "description": "What holds it back."}
     )
+
+    def dump(self, obj: Task, **_: Any) -> dict[str, Any]:
+        """Return the model's own document."""
+        return obj.document()
 
 
 class TaskPage(Schema):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,10 +19,10 @@ from orchestrator.models.definitions.saved import SavedWorkflow, Version
 from orchestrator.models.egress import Egress
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.plain_json import BadValue, plain
-from orchestrator.models.runs.event import rfc3339
+from orchestrator.models.runs.event import moment
 from orchestrator.models.runs.large_output import file_of
-from orchestrator.models.runs.run import ASKED_TRIGGERS, Run, RunState, StartRequest, Trigger
-from orchestrator.models.runs.task import MARKS, Task, TaskState
+from orchestrator.models.runs.run import ASKED_TRIGGERS, RunState, StartRequest, Trigger
+from orchestrator.models.runs.task import MARKS, TaskState
 from orchestrator.ports.live import Observer
 from orchestrator.ports.reads import RunFilter
 from workers.in_memory.worker import MemoryWorker, Pin, Watching
@@ -96,7 +95,7 @@ class MemoryServer:
 
     def run(self, run_id: str) -> Document:
         """Return one run as it stands; NotFound."""
-        return _run(self._core.engine.run(self._tenant, _id(run_id)))
+        return self._core.engine.run(self._tenant, _id(run_id)).document()
 
     def runs(self, *, limit: int | None = None, **filters: Any) -> list[Document]:
         """Return runs, newest first; filters are `workflow_id`, `state`, `trigger`, `tags`."""
@@ -109,12 +108,12 @@ class MemoryServer:
             tags=tuple(filters.get("tags", ())),
             limit=limit or _MANY,
         )
-        return [_run(each) for each in self._core.store.reads.runs(wanted)]
+        return [each.document() for each in self._core.store.reads.runs(wanted)]
 
     def tasks(self, run_id: str) -> list[Document]:
         """Return every task of a run."""
         self.run(run_id)
-        return [_task(each) for each in self._core.store.reads.tasks(_id(run_id), limit=_MANY)]
+        return [each.document() for each in self._core.store.reads.tasks(_id(run_id), limit=_MANY)]
 
     def watch(self, run_id: str, after: int = 0) -> Iterator[Document]:
         """Work on the run and yield its events until it has ended.
@@ -136,7 +135,7 @@ class MemoryServer:
 
     def cancel(self, run_id: str) -> Document:
         """Stop a run."""
-        return _run(self._core.steering.cancel(self._tenant, _id(run_id)))
+        return self._core.steering.cancel(self._tenant, _id(run_id)).document()
 
     def mark(
         self, run_id: str, node_id: str, state: str, *, output: Any = None,
@@ -153,15 +152,15 @@ class MemoryServer:
             self._tenant, _id(run_id), node_id, TaskState(state),
             map_index=map_index, output=value, reason=reason,
         )  # fmt: skip
-        return _task(done)
+        return done.document()
 
     def pause(self, run_id: str) -> Document:
         """Let nothing new start."""
-        return _run(self._core.steering.pause(self._tenant, _id(run_id)))
+        return self._core.steering.pause(self._tenant, _id(run_id)).document()
 
     def resume(self, run_id: str) -> Document:
         """Go on with a paused run."""
-        return _run(self._core.steering.resume(self._tenant, _id(run_id)))
+        return self._core.steering.resume(self._tenant, _id(run_id)).document()
 
     def retry(self, run_id: str, from_node: str | None = None) -> Document:
         """Run an ended run again as a new one."""
@@ -202,46 +201,14 @@ def _id(text: str) -> UUID:
         raise NotFound(f"{str(text)[:100]!r} is no id") from None
 
 
-def _at(moment: datetime | None) -> str | None:
-    return rfc3339(moment) if moment else None
-
-
 def _workflow(saved: SavedWorkflow, version: Version | None = None) -> Document:
     return {
         "id": str(saved.id),
         "name": saved.name,
         "description": saved.description,
         "status": str(saved.status),
-        "created_at": _at(saved.created_at),
-        "updated_at": _at(saved.updated_at),
+        "created_at": moment(saved.created_at),
+        "updated_at": moment(saved.updated_at),
         **(version.definition if version else {}),
         "version": saved.version,
-    }
-
-
-def _run(run: Run) -> Document:
-    plain = ("version", "workflow_name", "input", "output", "error", "duration_ms", "seq")
-    return {
-        "id": str(run.id),
-        "workflow_id": str(run.workflow_id),
-        "state": str(run.state),
-        "trigger": str(run.trigger),
-        "tags": list(run.tags),
-        "origin_run_id": str(run.origin_run_id) if run.origin_run_id else None,
-        **{name: getattr(run, name) for name in plain},
-        **{name: _at(getattr(run, name)) for name in ("created_at", "started_at", "finished_at")},
-        "counts": dict(run.counts),
-    }
-
-
-def _task(task: Task) -> Document:
-    plain = (
-        "node_id", "map_index", "type", "reason", "attempt", "max_attempts", "duration_ms",
-        "worker", "output", "error",
-    )  # fmt: skip
-    return {
-        "run_id": str(task.run_id),
-        "state": str(task.state),
-        **{name: getattr(task, name) for name in plain},
-        **{name: _at(getattr(task, name)) for name in ("queued_at", "started_at", "finished_at")},
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from orchestrator.adapters.memory.tables import RunRow, Tables, TaskRow, unpack
+from orchestrator.adapters.memory.tables import RunRow, Tables, unpack
 from orchestrator.models.ids import lowest_uuid7
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.large_output import file_of
@@ -51,28 +51,7 @@ class MemoryReads:
             run = self._tables.runs.get(run_id)
             rows = sorted(run.tasks.values(), key=lambda t: t.task_no) if run else []
             found = [t for t in rows if t.task_no > after and node_id in (None, t.node_id)]
-            return [self._task(run_id, t) for t in found[:limit]]
-
-    def _task(self, run_id: UUID, row: TaskRow) -> Task:
-        return Task(
-            run_id=run_id,
-            task_no=row.task_no,
-            node_id=row.node_id,
-            map_index=row.map_index,
-            type=row.type,
-            state=row.state,
-            reason=row.reason,
-            attempt=row.attempt,
-            max_attempts=row.max_attempts,
-            queued_at=row.queued_at,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            due_at=row.due_at,
-            worker=self._tables.worker_name(row.worker_id),
-            output=unpack(row.output),
-            error=unpack(row.error),
-            waits_for=row.waits_for,
-        )
+            return [t.read(run_id, self._tables.worker_name(t.worker_id)) for t in found[:limit]]
 
     def events(self, run_id: UUID, *, after: int, limit: int) -> list[Event]:
         """See the port."""

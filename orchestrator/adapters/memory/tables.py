@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from orchestrator.models.definitions.saved import SavedWorkflow, Version
 from orchestrator.models.quota import Quota
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import Run, RunState, Trigger
-from orchestrator.models.runs.task import Claim, TaskState
+from orchestrator.models.runs.task import Claim, Task, TaskState
 from orchestrator.ports.moves import Owner, Release
 from orchestrator.ports.runtime import Clock
 
@@ -108,6 +108,16 @@ class TaskRow:
             priority=self.priority,
         )
 
+    def read(self, run_id: UUID, worker: str | None) -> Task:
+        """Return the model of this row."""
+        return Task(
+            **{name: getattr(self, name) for name in _TASK_COLUMNS},
+            run_id=run_id,
+            worker=worker,
+            output=unpack(self.output),
+            error=unpack(self.error),
+        )
+
     def claim(self, run_id: UUID, claim_id: UUID) -> Claim:
         """Return the right to work on the present attempt."""
         return Claim(
@@ -195,24 +205,24 @@ class RunRow:
         for task in self.tasks.values():
             counts[str(task.state)] = counts.get(str(task.state), 0) + 1
         return Run(
-            id=self.id,
-            tenant_id=self.tenant_id,
-            workflow_id=self.workflow_id,
+            **{name: getattr(self, name) for name in _RUN_COLUMNS},
             workflow_name=workflow_name,
-            version=self.version,
-            state=self.state,
-            trigger=self.trigger,
-            tags=self.tags,
             input=unpack(self.input) if large else None,
             output=unpack(self.output) if large else None,
             error=unpack(self.error),
-            origin_run_id=self.origin_run_id,
-            created_at=self.created_at,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
             counts=counts,
             seq=len(self.events),
         )
+
+
+def _shared(row: type, model: type) -> tuple[str, ...]:
+    """Return the columns that a model has as the row has them: all but packed ones."""
+    own = {each.name for each in fields(row)} - {"input", "output", "error"}
+    return tuple(each.name for each in fields(model) if each.name in own)
+
+
+_RUN_COLUMNS = _shared(RunRow, Run)
+_TASK_COLUMNS = _shared(TaskRow, Task)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Text, cast, func, select, text
+from sqlalchemy import ARRAY, Column, ColumnElement, Select, Table, Text, cast, func, select, text
 
 from orchestrator.adapters.postgres.log_lines import log_lines
 from orchestrator.adapters.postgres.pool import Pool, guarded
@@ -264,28 +265,21 @@ def _with_tags(wanted: RunFilter) -> Select[Any]:
 
 #: Tags whose lists are joined; each more doubles the time of planning, so others are looked at.
 _JOINED = 4
-_TASK_COLUMNS = tuple(
-    tasks.c[name]
-    for name in (
-        "run_id", "task_no", "node_id", "map_index", "type", "state", "reason", "attempt",
-        "max_attempts", "queued_at", "started_at", "finished_at", "due_at", "output", "error",
-        "waits_for",
-    )
-)  # fmt: skip
 
 
+def _shared(table: Table, model: type) -> list[Column[Any]]:
+    """Return the columns that a model has a field for."""
+    names = {each.name for each in fields(model)}
+    return [column for column in table.c if column.name in names]
+
+
+_TASK_COLUMNS = _shared(tasks, Task)
 #: What is kept elsewhere comes by look-ups: behind their policies, joined tables let the planner
 #: expect so few rows that it walks through all workflows, or sorts all runs of the tenant.
 _NAME = select(workflows.c.name).where(workflows.c.id == runs.c.workflow_id).scalar_subquery()
 _SEQ = select(run_counters.c.seq).where(run_counters.c.run_id == runs.c.id).scalar_subquery()
 _RUN_COLUMNS = (
-    *(
-        runs.c[name]
-        for name in (
-            "id", "tenant_id", "workflow_id", "version", "state", "trigger", "tags", "error",
-            "origin_run_id", "created_at", "started_at", "finished_at",
-        )
-    ),
+    *(column for column in _shared(runs, Run) if column.name not in {"input", "output"}),
     _NAME.label("workflow_name"),
     _SEQ.label("seq"),
-)  # fmt: skip
+)

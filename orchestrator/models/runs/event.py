@@ -67,6 +67,18 @@ def withheld(frame: Mapping[str, Any]) -> dict[str, Any]:
     return {name: frame[name] for name in names if name in frame} | {"withheld": True}
 
 
+def moment(at: datetime | None) -> str | None:
+    """Return a time as it leaves the product, if there is one."""
+    return None if at is None else rfc3339(at)
+
+
+def took_ms(started_at: datetime | None, finished_at: datetime | None) -> int | None:
+    """Return the milliseconds from a start to its end; None while one of them is missing."""
+    if started_at is None or finished_at is None:
+        return None
+    return max(0, round((finished_at - started_at).total_seconds() * 1000))
+
+
 def rfc3339(at: datetime) -> str:
     """Return UTC with milliseconds and a Z, the only time format that leaves the product."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

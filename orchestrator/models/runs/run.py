@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.errors import IllegalMove
+from orchestrator.models.runs.event import moment, took_ms
 
 
 class RunState(StrEnum):
@@ -87,19 +88,38 @@ class Run:
     state: RunState
     trigger: Trigger
     tags: tuple[str, ...]
-    input: Any
-    output: Any
-    error: Mapping[str, Any] | None
-    origin_run_id: UUID | None
+    input: Any = None
+    output: Any = None
+    error: Mapping[str, Any] | None = None
+    origin_run_id: UUID | None = None
     created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
     counts: Mapping[str, int]
     seq: int
 
     @property
     def duration_ms(self) -> int | None:
         """Milliseconds from the first claim to the end; None while the run has no end."""
-        if self.started_at is None or self.finished_at is None:
-            return None
-        return max(0, round((self.finished_at - self.started_at).total_seconds() * 1000))
+        return took_ms(self.started_at, self.finished_at)
+
+    def document(self, *, large: bool = True) -> dict[str, Any]:
+        """Return the JSON document that clients see of it; input and output only when `large`."""
+        document = {
+            "id": str(self.id),
+            "workflow_id": str(self.workflow_id),
+            "workflow_name": self.workflow_name,
+            "version": self.version,
+            "state": str(self.state),
+            "trigger": str(self.trigger),
+            "tags": list(self.tags),
+            "error": self.error,
+            "origin_run_id": str(self.origin_run_id) if self.origin_run_id else None,
+            "created_at": moment(self.created_at),
+            "started_at": moment(self.started_at),
+            "finished_at": moment(self.finished_at),
+            "duration_ms": self.duration_ms,
+            "counts": dict(self.counts),
+            "seq": self.seq,
+        }
+        return document | {"input": self.input, "output": self.output} if large else document

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.errors import IllegalMove
+from orchestrator.models.runs.event import moment, took_ms
 from orchestrator.models.text import storable
 
 
@@ -156,6 +157,34 @@ class Task:
     @property
     def duration_ms(self) -> int | None:
         """Milliseconds from this attempt's start to its end; None while it has no end."""
-        if self.started_at is None or self.finished_at is None:
-            return None
-        return max(0, round((self.finished_at - self.started_at).total_seconds() * 1000))
+        return took_ms(self.started_at, self.finished_at)
+
+    @property
+    def waiting_for(self) -> dict[str, Any] | None:
+        """What it waits for: a number of upstream tasks, a time, room, or nothing."""
+        if self.state is TaskState.PENDING:
+            return {"upstream": self.waits_for}
+        if self.state in (TaskState.RETRYING, TaskState.WAITING):
+            return {"until": moment(self.due_at)} if self.due_at else None
+        return {"worker": True} if self.state in (TaskState.READY, TaskState.QUEUED) else None
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document that clients see of it."""
+        return {
+            "run_id": str(self.run_id),
+            "node_id": self.node_id,
+            "map_index": self.map_index,
+            "type": self.type,
+            "state": str(self.state),
+            "reason": self.reason,
+            "attempt": self.attempt,
+            "max_attempts": self.max_attempts,
+            "queued_at": moment(self.queued_at),
+            "started_at": moment(self.started_at),
+            "finished_at": moment(self.finished_at),
+            "duration_ms": self.duration_ms,
+            "worker": self.worker,
+            "output": self.output,
+            "error": self.error,
+            "waiting_for": self.waiting_for,
+        }

@@ -183,12 +183,8 @@ def _as_stored(new: NewRun, plan: Plan, moved: Moved) -> Run:
         trigger=new.trigger,
         tags=new.tags,
         input=new.input,
-        output=None,
-        error=None,
         origin_run_id=new.origin_run_id,
         created_at=moved.events[0].at,
-        started_at=None,
-        finished_at=None,
         counts={str(state): n for state, n in counts.items() if n},
         seq=moved.events[-1].seq,
     )
