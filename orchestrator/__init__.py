@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from orchestrator.client.building import node as node
     from orchestrator.client.connecting import connect as connect
 
+from orchestrator.process.own_packages import install as _install
+
 __version__ = "0.1.0"
 __all__ = ["Workflow", "__version__", "connect", "node"]
+
+_install()
 
 #: Where each public name is defined; it is imported when it is asked for.
 _HOMES = {"Workflow": "client.building", "node": "client.building", "connect": "client.connecting"}

@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any, TypeVar, overload
 
 from orchestrator.errors import HandlerError, SettingsError
+from orchestrator.process.start_check import refuse_own_modules
 from workers.handlers.context import Context
 
 __all__ = ["Context", "Fail", "Registered", "Skip", "Wait", "find", "function", "load_functions"]
@@ -170,7 +171,8 @@ def load_functions(modules: str | Iterable[str]) -> None:
         loaded = _import(f"entry point {point.name} = {point.value}", point.load)
         if not isinstance(loaded, ModuleType):
             _import(f"entry point {point.name}", _register, loaded, point.name)
-    names = modules.split(",") if isinstance(modules, str) else modules
+    names = modules.split(",") if isinstance(modules, str) else list(modules)
+    refuse_own_modules(",".join(names))
     here = os.getcwd()  # noqa: PTH109 (sys.path holds text)
     for name in filter(None, (each.strip() for each in names)):
         if here not in sys.path:
@@ -181,5 +183,5 @@ def load_functions(modules: str | Iterable[str]) -> None:
 def _import(what: str, load: Callable[..., Any], *args: Any) -> Any:
     try:
         return load(*args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingsError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -13,8 +15,9 @@ from celery import Celery, signals
 from celery.exceptions import Ignore
 
 from orchestrator.bootstrap import core as bootstrap
-from orchestrator.errors import StoreUnavailable
+from orchestrator.errors import SettingsError, StoreUnavailable
 from orchestrator.ports.dispatch import EXECUTE, FINISH_RUN
+from orchestrator.process import start_check
 from orchestrator.settings import Settings
 from workers.identity import identity
 
@@ -36,6 +39,7 @@ class Child:
         self._settings = settings
         self._app = app
         self._pid = 0
+        self._main = os.getpid()
         self._lock = threading.Lock()
         self._core: bootstrap.Core
         self._runtime: Runtime
@@ -52,7 +56,13 @@ class Child:
         from workers.child.runtime import Runtime
         from workers.functions import load_functions
 
-        load_functions(self._settings.worker.modules)
+        try:
+            load_functions(self._settings.worker.modules)
+        except SettingsError as error:
+            # They could be loaded when the worker began. Without them it must take no more work.
+            log.critical("%s; the worker ends", error.detail)
+            os.kill(self._main, signal.SIGTERM)
+            raise
         threads = threading.current_thread() is not threading.main_thread()
         size = min(self._settings.worker.slots, _CONNECTIONS) if threads else 2
         self._core = bootstrap.build(
@@ -90,6 +100,17 @@ class Child:
 def register(app: Celery, settings: Settings) -> None:
     """Define the messages on an application."""
     child = Child(settings, app)
+
+    def check(**_: object) -> None:
+        from workers.loadable import refuse_unloadable
+
+        try:
+            refuse_unloadable(settings.worker.modules)
+        except SettingsError as error:
+            sys.stderr.write(f"zq worker: {error.detail}\n")
+            sys.exit(start_check.REFUSED)
+
+    signals.celeryd_init.connect(check, weak=False)
     # Celery kills a child that takes longer to get ready; modules of users may take their time.
     app.conf.worker_proc_alive_timeout = _READY_S
     signals.worker_process_init.connect(child.begin, weak=False)

@@ -1,7 +1,7 @@
 """The worker's part inside Celery's main process: it shows that the main loop turns.
 
 Everything that must go on when that loop hangs (beats, killing what overran) is done outside, by
-`watch.py`: in `zq worker`'s supervisor, or in a small process that this module starts beside a
+`watchdog.py`: in `zq worker`'s supervisor, or in a small process that this module starts beside a
 plain `celery worker`.
 """
 
@@ -20,6 +20,7 @@ from celery import Celery, bootsteps, signals
 from celery.worker.control import Panel
 
 from orchestrator.ports.dispatch import FINISH_QUEUE
+from orchestrator.process import own_packages
 from orchestrator.process.forks import die_with_parent
 from orchestrator.process.memory_use import leave_to_copies
 from workers.identity import ALIVE, CARD, CLOSING, PULSE_FD, identity
@@ -66,7 +67,8 @@ class Pulse(bootsteps.StartStopStep):
     def _start_watch(self) -> None:
         reading, self._fd = os.pipe()
         subprocess.Popen(
-            [sys.executable, "-m", "workers.supervisor.watchdog", str(os.getpid()), str(reading)],
+            own_packages.command("workers.supervisor.watchdog", str(os.getpid()), str(reading)),
+            env={**os.environ, "PYTHONPATH": own_packages.search_path(os.environ)},
             pass_fds=(reading,),
         )
         os.close(reading)

@@ -14,6 +14,7 @@ from orchestrator import __version__
 from orchestrator.cli.terminal.output import complain
 from orchestrator.errors import ZQError
 from orchestrator.process.memory_use import without_httpx_command
+from orchestrator.process.own_packages import come_first
 
 #: Each verb with its module and its line in the help. The module is imported when the verb is used,
 #: so that `zq` answers at once.
@@ -101,6 +102,7 @@ def cli() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     without_httpx_command()
+    come_first()
     try:
         return _code(cli.main(args=argv, prog_name="zq", standalone_mode=False))
     except click.exceptions.Exit as end:

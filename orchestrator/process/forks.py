@@ -20,7 +20,6 @@ import time
 import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from orchestrator.process.memory_use import leave_to_copies, share_few_arenas, without_httpx_command
@@ -187,11 +186,8 @@ def _name(words: Sequence[str]) -> None:
 
 
 def _code_of(words: Sequence[str]) -> int:
-    """Run the module as `python -m` does; return the exit code."""
+    """Run the module as `python -P -m` does; return the exit code."""
     sys.argv = ["", *words[1:]]
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
     try:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     except SystemExit as end:

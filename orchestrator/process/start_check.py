@@ -14,12 +14,17 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from orchestrator.errors import SettingsError
 from orchestrator.models.egress import is_public
+from orchestrator.process.own_packages import DEMO, is_ours
 from orchestrator.settings import Settings
 
 #: An admin key that somebody typed is shorter than this, or says the same over and over.
 LEAST_KEY_CHARACTERS, _LEAST_VARIETY = 16, 8
 #: Passwords that servers come with.
 _DEFAULTS = frozenset({"", "guest", "postgres", "redis", "password", "admin", "zq"})
+#: The exit code of a process that will not start with these settings, however often it is tried.
+REFUSED = os.EX_CONFIG
+#: Brokers that messages can go through.
+BROKERS = frozenset({"redis", "rediss"})
 _DEBUG = ("FLASK_DEBUG", "FLASK_ENV")
 _OFF = frozenset({"", "0", "false", "no", "production"})
 #: Ways of Postgres to show who one is, besides a password in the URL.
@@ -29,9 +34,11 @@ _PROOFS = frozenset({"password", "passfile", "sslcert", "service"})
 def refuse_unsafe(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
     """Raise SettingsError, with the remedy, for a start that would leave the door open.
 
-    That is: a guessable admin or secret key; a debugger; Postgres, Redis or the broker on a public
+    That is: settings with which nothing works; a guessable admin or secret key; a debugger;
+    Postgres, Redis or the broker on a public
     address without a password, or with one that they come with.
     """
+    refuse_unusable(settings)
     known = os.environ if environment is None else environment
     for name in _DEBUG:
         if known.get(name, "").lower() not in _OFF:
@@ -51,6 +58,30 @@ def refuse_unsafe(settings: Settings, environment: Mapping[str, str] | None = No
                 f"ZQ_{name.upper()}__URL names {where}, a public address, without a password or"
                 " with the one that it comes with: anybody could work there. Give it a password and"
                 " a private address, or set ZQ_START__ALLOW_OPEN_SERVERS=true"
+            )
+
+
+def refuse_unusable(settings: Settings) -> None:
+    """Raise SettingsError, with the remedy, for settings with which no run could ever end."""
+    refuse_own_modules(settings.worker.modules)
+    name = "ZQ_BROKER__URL" if settings.broker.url else "ZQ_REDIS__URL"
+    scheme = urlsplit(settings.broker.url or settings.redis.url).scheme
+    if scheme and scheme not in BROKERS:
+        raise SettingsError(
+            f"{name} begins with {scheme[:20]}://, and no other broker than Redis is supported:"
+            " messages and the counting of a run's tasks go to it together. Give it a redis:// or"
+            " rediss:// URL" + (", or unset it to use ZQ_REDIS__URL" if settings.broker.url else "")
+        )
+
+
+def refuse_own_modules(modules: str) -> None:
+    """Raise SettingsError where what workers are to load has a name of the product's own."""
+    for name in filter(None, (each.strip() for each in modules.split(","))):
+        if is_ours(name) and name != DEMO:
+            top = name.partition(".")[0]
+            raise SettingsError(
+                f"ZQ_WORKER__MODULES names {name}, and {top!r} is a package of ZQAutoNXG itself:"
+                " a module of yours with that name is never loaded. Rename it"
             )
 
 

@@ -31,13 +31,19 @@ UNSAFE: dict[str, dict[str, str]] = {
     "a debugger": {"FLASK_DEBUG": "1"},
     "a short admin key": {"ZQ_AUTH__ADMIN_KEY": "changeme"},
     "Redis for everybody": {"ZQ_REDIS__URL": "redis://8.8.8.8:6379/0"},
+    "a broker that is not supported": {"ZQ_BROKER__URL": "amqp://user:aGoodOne@127.0.0.1//"},
     "Postgres for everybody": {"ZQ_DATABASE__URL": "postgresql://zq@8.8.8.8/zq"},
 }
 
 
 CASES = [
     *(("web", unsafe) for unsafe in UNSAFE),
-    *((process, "Redis for everybody") for process in PROCESSES if process != "web"),
+    *(
+        (process, unsafe)
+        for process in PROCESSES
+        if process != "web"
+        for unsafe in ("Redis for everybody", "a broker that is not supported")
+    ),
 ]
 
 
@@ -90,7 +96,7 @@ def settings(**urls: str) -> Settings:
         ("redis", "redis://8.8.8.8"),
         ("redis", "rediss://user@8.8.8.8:6380/0"),
         ("redis", "redis://:redis@[2606:4700::1111]:6379/0"),
-        ("broker", "amqp://guest:guest@8.8.8.8//"),
+        ("broker", "redis://guest:guest@8.8.8.8/1"),
         ("database", "postgresql://8.8.8.8/zq"),
         ("database", "postgresql://zq:postgres@8.8.8.8/zq"),
         ("database", "postgresql://zq@10.0.0.1,8.8.8.8:5433/zq"),

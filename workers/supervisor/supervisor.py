@@ -18,7 +18,7 @@ from types import FrameType
 from orchestrator import settings
 from orchestrator.bootstrap.fleet import FleetCore
 from orchestrator.errors import SettingsError
-from orchestrator.process import forks, health_page, log_lines, start_check
+from orchestrator.process import forks, health_page, log_lines, own_packages, start_check
 from orchestrator.process.memory_use import few_arenas
 from orchestrator.process.stop_signal import StopSignal
 from orchestrator.settings import Settings
@@ -62,6 +62,10 @@ class Supervisor:
                 log.exception("the worker could not be watched over")
             if self._stop.is_set():
                 break
+            if self._process is not None and self._process.returncode == start_check.REFUSED:
+                # It has said why, and would say it again.
+                self._core.close()
+                sys.exit(start_check.REFUSED)
             pause_s = 1.0 if time.monotonic() - began > _HEALTHY_S else pause_s
             log.warning("the worker ended; it starts again in %g s", pause_s)
             self._stop.wait(pause_s)
@@ -126,8 +130,8 @@ def _started(env: Mapping[str, str], pulse_fd: int) -> forks.Started:
     if forks.is_copy():
         return forks.copy([_WORKER], env, keep=[pulse_fd])
     return subprocess.Popen(
-        [sys.executable, "-m", _WORKER],
-        env=env,
+        own_packages.command(_WORKER),
+        env={**env, "PYTHONPATH": own_packages.search_path(env)},
         pass_fds=(pulse_fd,),
         start_new_session=True,
         preexec_fn=lambda: forks.die_with_parent(signal.SIGTERM),  # noqa: PLW1509

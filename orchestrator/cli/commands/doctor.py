@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import entry_points
 
 import click
 
@@ -15,6 +17,7 @@ from orchestrator.cli.terminal.options import format_option
 from orchestrator.cli.terminal.output import clean, say, show
 from orchestrator.errors import EmbeddedUnavailable, SettingsError, ZQError
 from orchestrator.ports.store import Store
+from orchestrator.process import own_packages, start_check
 from orchestrator.process.home import KEY_FILE, SECRET_FILE
 from orchestrator.settings import Settings, load
 
@@ -60,10 +63,16 @@ def _checks() -> Iterator[Check]:
     except SettingsError as error:
         yield Check(name="settings", fine=False, said=error.detail, remedy="correct or unset it")
         return
+    try:
+        start_check.refuse_unusable(settings)
+    except SettingsError as error:
+        yield Check(name="settings", fine=False, said=error.detail, remedy="no process starts so")
+        return
     names = ", ".join(sorted(settings.origins)) or "all defaults"
     yield Check(name="settings", fine=True, said=names)
     yield _home(settings)
     yield _binaries(settings)
+    yield _modules(settings)
     resolved = _resolved(settings)
     if resolved is None:
         yield Check(
@@ -120,6 +129,30 @@ def _binaries(settings: Settings) -> Check:
     except EmbeddedUnavailable as error:
         return Check(name="embedded", fine=False, said=error.detail)
     return Check(name="embedded", fine=True, said=f"{found.postgres_bin}, {found.redis_server}")
+
+
+def _modules(settings: Settings) -> Check:
+    """Load what workers are to load, in a process of its own, as a worker does that starts here."""
+    offered = [point.name for point in entry_points(group="zqautonxg.functions")]
+    named = ", ".join([*filter(None, settings.worker.modules.split(",")), *offered])
+    if not named:
+        return Check(name="functions", fine=None, said="no modules of yours are named")
+    try:
+        done = subprocess.run(
+            own_packages.command("workers.loadable"),
+            env={**os.environ, "PYTHONPATH": own_packages.search_path(os.environ)},
+            check=False, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        said = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+        fine = not done.returncode
+    except subprocess.TimeoutExpired:
+        said, fine = ["they take longer than 60 s to load"], False
+    return Check(
+        name="functions",
+        fine=fine,
+        said=f"{named} can be loaded" if fine else "".join(said) or f"{named} cannot be loaded",
+        remedy="until it can be loaded no worker starts",
+    )
 
 
 def _resolved(settings: Settings) -> Settings | None:

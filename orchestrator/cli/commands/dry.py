@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import click
 
 from orchestrator.cli.terminal.output import printed, say
 from orchestrator.errors import ZQError
+from orchestrator.process import own_packages
 
 
 class DryRunFailed(ZQError):
@@ -120,14 +120,12 @@ def _checked(path: Path) -> dict[str, Any]:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    here = str(Path(__file__).parents[3])
-    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    paths = os.pathsep.join(dict.fromkeys([*filter(None, known), here]))
     return subprocess.Popen(
-        [sys.executable, "-m", "workers.in_memory.dry_run"],
+        own_packages.command("workers.in_memory.dry_run"),
         # Out of Ctrl-C's way: this process ends it.
         process_group=0,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": own_packages.search_path(os.environ)},
     )  # fmt: skip
 
 

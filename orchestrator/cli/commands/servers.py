@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from orchestrator.cli.terminal.output import clean, say
+from orchestrator.process import own_packages, start_check
 from orchestrator.process.memory_use import few_arenas
 from orchestrator.process.stop_signal import StopSignal
 from orchestrator.settings import load
@@ -84,7 +85,7 @@ def worker_command(slots: int | None, queues: str | None, pool: str | None) -> N
 def scheduler_command() -> int:
     """Run the scheduler: timers, lost work, runs that must end. Several may run."""
     from orchestrator.bootstrap import core as bootstrap
-    from orchestrator.process import health_page, log_lines, start_check
+    from orchestrator.process import health_page, log_lines
 
     settings = load()
     start_check.refuse_unsafe(settings)
@@ -125,6 +126,7 @@ def _become(module: str, *arguments: str) -> NoReturn:
     from orchestrator.process.home import admin_key, secret_key
 
     given = load()
+    start_check.refuse_unusable(given)
     settings = resolve(given)
     if given.embedded and not given.auth.secret_key:
         os.environ["ZQ_AUTH__SECRET_KEY"] = secret_key(given.home)
@@ -138,4 +140,5 @@ def _become(module: str, *arguments: str) -> NoReturn:
         # Both forms at once would leave it open which one counts.
         if name.startswith("ZQ_") and f"{name}_FILE" in os.environ:
             del os.environ[f"{name}_FILE"]
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
+    os.environ["PYTHONPATH"] = own_packages.search_path(os.environ)
+    os.execv(sys.executable, own_packages.command(module, *arguments))  # noqa: S606

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import BinaryIO
 
 from orchestrator.adapters.embedded.identity import itself
 from orchestrator.adapters.embedded.process import within
-from orchestrator.process import forks
+from orchestrator.process import forks, own_packages, start_check
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 #: A child that lived this long was healthy: its next pause is short again.
@@ -52,12 +51,15 @@ class Child:
     #: Whether it begins as a copy of this process, which has imported what it needs.
     copied: bool = False
     restarts: int = 0
+    #: What it said when it refused to start with these settings.
+    refused: str = ""
     _popen: forks.Started | None = None
     _since: float = 0.0
     _pause_s: float = FIRST_PAUSE_S
     _due: float = 0.0
     _quiet: bool = False
     _last: str = field(default="", repr=False)
+    _reader: threading.Thread | None = None
 
     @property
     def pid(self) -> int | None:
@@ -76,16 +78,17 @@ class Child:
             os.close(writing)
         self._since = time.monotonic()
         # Open before the thread runs: a log that cannot be written must fail here.
-        threading.Thread(
+        self._reader = threading.Thread(
             target=self._pump,
             args=(os.fdopen(reading, "rb"), _open_log(self.log)),
             name=f"log of {self.name}",
             daemon=True,
-        ).start()
+        )
+        self._reader.start()
 
     def _spawned(self, output: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            itself().command((sys.executable, "-m", *self.words), signal.SIGTERM),
+            itself().command(own_packages.command(*self.words), signal.SIGTERM),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -107,6 +110,9 @@ class Child:
         _kill_group(self._popen.pid)
         code = self._popen.wait()
         self._popen = None
+        if code == start_check.REFUSED and self._reader is not None:
+            self._reader.join(timeout=1.0)
+            self.refused = self._last
         if now - self._since > HEALTHY_S:
             self._pause_s = FIRST_PAUSE_S
         last = f' Its last words: "{self._last}".' if self._last else ""

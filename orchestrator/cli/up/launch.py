@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +24,8 @@ from orchestrator.adapters.embedded import EmbeddedServices, running
 from orchestrator.adapters.embedded.process import free_port
 from orchestrator.bootstrap.fleet import FleetCore
 from orchestrator.cli.up.children import Child, Report, stop_all
-from orchestrator.errors import ServiceUnavailable, ZQError
-from orchestrator.process import forks
+from orchestrator.errors import ServiceUnavailable, SettingsError, ZQError
+from orchestrator.process import forks, own_packages, start_check
 from orchestrator.process.home import admin_key, announce, only_one, secret_key, web_url
 from orchestrator.process.memory_use import few_arenas
 from orchestrator.process.private_files import private_folder
@@ -38,8 +37,6 @@ LOOK_S, TEND_S = 0.1, 0.5
 #: Seconds until everything must be ready.
 READY_S = 90.0
 WEB_STOP_S, WORKER_STOP_S, SCHEDULER_STOP_S = 10.0, 25.0, 8.0
-#: Functions that the demo workflow calls; on one machine they are always at hand.
-DEMO_MODULE = "workers.demo.functions"
 #: What the children need, imported once for all of them.
 _SHARED = (
     "celery.apps.worker", "celery.concurrency.prefork", "celery.fixups.django",
@@ -92,6 +89,7 @@ class Launch:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Start everything, call `ready` once it is, tend it until `stop`, and stop it all."""
+        start_check.refuse_unusable(self.settings)
         self._catch_signals()
         _adopt_orphans()
         home = self.settings.home
@@ -130,7 +128,7 @@ class Launch:
                 gate = Gate(settings, self.url)
                 for child in everyone:
                     child.start()
-                self._tend(everyone, services, every_s=LOOK_S, until=gate.open)
+                self._tend(everyone, services, every_s=LOOK_S, until=lambda: _up(everyone, gate))
                 gate.close()
                 if not self.stop.is_set():
                     announce(settings.home, self.url, self._data_port)
@@ -188,6 +186,14 @@ class Launch:
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
         self.stop.set()
+
+
+def _up(children: list[Child], gate: Gate) -> bool:
+    """Whether everything runs; SettingsError for what will not, however long one waits."""
+    for child in children:
+        if child.refused:
+            raise SettingsError(child.refused)
+    return gate.open()
 
 
 class Gate:
@@ -256,7 +262,7 @@ def environment(settings: Settings, key: str) -> dict[str, str]:
         **env,
         **{name: str(value) for name, value in resolved.items()},
         "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": _python_path(),
+        "PYTHONPATH": own_packages.search_path(os.environ),
     }
 
 
@@ -264,7 +270,7 @@ def worker_modules(settings: Settings) -> str:
     """Return what workers of these settings are to load; with embedded Postgres the demo too."""
     modules = [name for name in settings.worker.modules.split(",") if name]
     if has_demo(settings):
-        modules.append(DEMO_MODULE)
+        modules.append(own_packages.DEMO)
     return ",".join(dict.fromkeys(modules))
 
 
@@ -279,13 +285,6 @@ def open_for_demo(settings: Settings, port: int) -> Settings:
         return settings
     allow = ",".join(filter(None, [settings.egress.allow, f"127.0.0.1:{port}"]))
     return replace(settings, egress=replace(settings.egress, allow=allow))
-
-
-def _python_path() -> str:
-    """Let children find the packages as this process did, wherever it was started."""
-    here = str(Path(__file__).parents[3])
-    known = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join(dict.fromkeys([*filter(None, known.split(os.pathsep)), here]))
 
 
 def refuse_taken_port(settings: Settings) -> None:

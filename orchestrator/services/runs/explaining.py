@@ -173,7 +173,8 @@ def _queue(queue: str, workers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     mine = [w for w in workers if queue in w["queues"]]
     if not mine:
         return "no_worker", (
-            f"no worker consumes queue {queue!r}: start one with ZQ_WORKER__QUEUES={queue}"
+            f"no worker consumes queue {queue!r}: start one with ZQ_WORKER__QUEUES={queue};"
+            " where one ends at once, its log and `zq doctor` beside it say why"
         )
     if all(w["busy"] >= w["slots"] for w in mine):
         return "workers_busy", f"every slot of the {len(mine)} workers of queue {queue!r} is taken"

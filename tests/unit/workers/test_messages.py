@@ -12,6 +12,7 @@ import pytest
 from celery import Celery
 
 from orchestrator.settings import Auth, Database, Redis, Settings, Worker
+from tests.waiting import wait_for
 from workers.messages import Child, register
 from workers.stop_notes import STOP_SIGNAL
 
@@ -51,17 +52,19 @@ def test_a_child_loads_its_modules_when_it_begins(
     sys.modules.pop("loaded_at_once")
 
 
-def test_one_that_cannot_get_ready_says_so_and_tries_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_one_that_cannot_load_its_modules_ends_the_worker(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    child = Child(settings("not_there_yet"), Celery())
-    with caplog.at_level(logging.ERROR):
-        child.begin()
-    assert "could not get ready" in caplog.text
-    (tmp_path / "not_there_yet.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert child.runtime
-    sys.modules.pop("not_there_yet")
+    asked = []
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.append("to stop"))
+    try:
+        child = Child(settings("not_there"), Celery())
+        with caplog.at_level(logging.CRITICAL):
+            child.begin()
+        wait_for(lambda: asked, what="the signal")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "not_there cannot be loaded: ModuleNotFoundError" in caplog.text
 
 
 def test_celery_waits_for_modules_that_take_their_time() -> None:
