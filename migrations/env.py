@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from orchestrator.adapters.postgres.access_tables import metadata
+from orchestrator.adapters.postgres.access.tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)

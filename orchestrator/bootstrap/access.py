@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.adapters.memory.access import MemoryAccess
 from orchestrator.adapters.memory.access_cache import MemoryAccessCache
 from orchestrator.adapters.memory.audit import MemoryAudit
-from orchestrator.adapters.postgres.access import PostgresAccess
+from orchestrator.adapters.postgres.access.access import PostgresAccess
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.redis.sessions import RedisSessions
 from orchestrator.errors import SettingsError

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.adapters.memory.access import MemoryAccess
-from orchestrator.adapters.postgres.access import PostgresAccess
+from orchestrator.adapters.postgres.access.access import PostgresAccess
 from orchestrator.adapters.postgres.pool import Pool
 from orchestrator.ports.access import AccessStore
 from tests.conftest import Databases

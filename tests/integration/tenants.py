@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, JSON, DateTime, LargeBinary, Text, Uuid
 
-from orchestrator.adapters.postgres.access_tables import metadata
+from orchestrator.adapters.postgres.access.tables import metadata
 from orchestrator.models.access.permissions import ADMIN, Principal
 from orchestrator.ports.acting import Acting, acting_as
 from tests.contract.player import Player

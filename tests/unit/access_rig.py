@@ -19,7 +19,7 @@ from orchestrator.ports.access import User
 from orchestrator.ports.audit import AuditFilter
 from orchestrator.services.access.facade import Access
 from orchestrator.services.access.passwords import Passwords
-from orchestrator.services.access.sessions import SignedIn
+from orchestrator.services.access.sign_in.sessions import SignedIn
 from orchestrator.services.access.wiring import Parts, wire
 from orchestrator.services.auditing import Auditing
 from orchestrator.settings import Auth

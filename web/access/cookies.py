@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flask import Response, request
 
 if TYPE_CHECKING:
-    from orchestrator.services.access.sessions import SignedIn
+    from orchestrator.services.access.sign_in.sessions import SignedIn
 
 _ACCESS, _REFRESH = "zq_access", "zq_refresh"
 #: Tells a browser that has gone to a provider to sign in from all others.

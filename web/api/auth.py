@@ -9,8 +9,8 @@ from flask import Response, g, jsonify, request
 
 from orchestrator.errors import Forbidden, Unauthorized
 from orchestrator.models.access.permissions import Principal, PrincipalKind
-from orchestrator.services.access.sessions import SignedIn
-from orchestrator.services.access.tickets import TICKET_S
+from orchestrator.services.access.sign_in.sessions import SignedIn
+from orchestrator.services.access.sign_in.tickets import TICKET_S
 from web.access import cookies, csrf
 from web.context import address, core, principal
 from web.openapi.document import Routes

@@ -12,8 +12,8 @@ from flask import Response, jsonify, request, url_for
 
 from orchestrator.errors import BadRequest, Forbidden, Unauthorized, UnsupportedMedia
 from orchestrator.models.access.permissions import Permission
-from orchestrator.services.access.oidc import Answer
-from orchestrator.services.access.pending import PENDING_S, fresh_secret
+from orchestrator.services.access.providers.oidc import Answer
+from orchestrator.services.access.providers.pending import PENDING_S, fresh_secret
 from web.access import cookies
 from web.context import address, core
 from web.openapi.document import Routes

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from orchestrator.adapters.postgres.audit import with_changes, with_entry
+from orchestrator.adapters.postgres.access.audit import with_changes, with_entry
 from orchestrator.adapters.postgres.pool import Pool, dumps
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import RunState

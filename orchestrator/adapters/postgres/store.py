@@ -12,7 +12,7 @@ import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy.engine import make_url
 
-from orchestrator.adapters.postgres.audit import PostgresAudit, record
+from orchestrator.adapters.postgres.access.audit import PostgresAudit, record
 from orchestrator.adapters.postgres.fleet import PostgresFleet
 from orchestrator.adapters.postgres.moves import PostgresMoves
 from orchestrator.adapters.postgres.pool import Pool, guarded, normal_url

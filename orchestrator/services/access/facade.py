@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from orchestrator.models.access.permissions import Permission, Principal
-from orchestrator.services.access.csrf import Csrf
 from orchestrator.services.access.grants import Grants
-from orchestrator.services.access.identities import Identities
 from orchestrator.services.access.keys import Keys
-from orchestrator.services.access.oidc import Oidc
 from orchestrator.services.access.principals import Principals
+from orchestrator.services.access.providers.identities import Identities
+from orchestrator.services.access.providers.oidc import Oidc
 from orchestrator.services.access.roles import Roles
-from orchestrator.services.access.sessions import Sessions, SignedIn
-from orchestrator.services.access.signing_in import SigningIn
+from orchestrator.services.access.sign_in.csrf import Csrf
+from orchestrator.services.access.sign_in.sessions import Sessions, SignedIn
+from orchestrator.services.access.sign_in.signing_in import SigningIn
+from orchestrator.services.access.sign_in.tickets import Tickets
 from orchestrator.services.access.tenants import Tenants
-from orchestrator.services.access.tickets import Tickets
 from orchestrator.services.access.users import Users
 
 

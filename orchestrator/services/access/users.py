@@ -25,7 +25,7 @@ from orchestrator.services.access.rules import (
     in_tenant,
     not_above,
 )
-from orchestrator.services.access.signing_in import SigningIn
+from orchestrator.services.access.sign_in.signing_in import SigningIn
 
 
 class Users:

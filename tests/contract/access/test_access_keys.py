@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from orchestrator.adapters.memory.access import MemoryAccess
-from orchestrator.adapters.postgres.access import PostgresAccess
+from orchestrator.adapters.postgres.access.access import PostgresAccess
 from orchestrator.adapters.postgres.pool import Pool
 from orchestrator.errors import NameTaken, NotFound
 from orchestrator.models.ids import DEFAULT_TENANT

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.adapters.postgres.access import PostgresAccess
-from orchestrator.adapters.postgres.access_tables import users as user_rows
+from orchestrator.adapters.postgres.access.access import PostgresAccess
+from orchestrator.adapters.postgres.access.tables import users as user_rows
 from orchestrator.adapters.postgres.pool import Pool
 from orchestrator.errors import NameTaken
 from orchestrator.models.access.permissions import Principal, PrincipalKind

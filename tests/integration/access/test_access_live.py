@@ -19,7 +19,7 @@ from orchestrator.bootstrap.core import Core
 from orchestrator.errors import Conflict, NotFound, TooManyAttempts, Unauthorized
 from orchestrator.models.access.permissions import ADMIN, Permission, Principal
 from orchestrator.ports.acting import Acting, acting_as
-from orchestrator.services.access.sessions import SignedIn
+from orchestrator.services.access.sign_in.sessions import SignedIn
 from orchestrator.settings import Auth, Database, Redis, Settings
 from tests.conftest import Databases
 from tests.factories import SECRET_KEY, quick_passwords

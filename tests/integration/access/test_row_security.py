@@ -15,7 +15,7 @@ from psycopg2 import sql
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.adapters.postgres.access_tables import metadata
+from orchestrator.adapters.postgres.access.tables import metadata
 from orchestrator.adapters.postgres.row_security import Role
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.errors import NameTaken, NotFound

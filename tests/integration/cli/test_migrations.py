@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from orchestrator.adapters.postgres.access_tables import metadata
+from orchestrator.adapters.postgres.access.tables import metadata
 from orchestrator.adapters.postgres.migrate import head, migrate, scripts
 from orchestrator.adapters.postgres.partitions import PARTITIONED
 from orchestrator.adapters.postgres.pool import normal_url

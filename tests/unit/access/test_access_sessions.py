@@ -12,7 +12,7 @@ from orchestrator.models.access.permissions import ADMIN, Permission, PrincipalK
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
 from orchestrator.ports.access import UserState
 from orchestrator.services.access.facade import Access
-from orchestrator.services.access.sessions import SignedIn
+from orchestrator.services.access.sign_in.sessions import SignedIn
 from tests.factories import SECRET_KEY
 from tests.unit.access_rig import ADDRESS, AGENT, PASSWORD, Rig
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import ChannelUnavailable, Unauthorized
 from orchestrator.models.access.permissions import ADMIN, Permission
-from orchestrator.services.access.sessions import SignedIn
+from orchestrator.services.access.sign_in.sessions import SignedIn
 from tests.unit.access_rig import ADDRESS, Rig
 
 

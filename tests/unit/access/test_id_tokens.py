@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from orchestrator.errors import SettingsError, Unauthorized
 from orchestrator.models.access.identity_provider import Provider, read_providers
-from orchestrator.services.access.id_tokens import UnknownKey, read_id_token
+from orchestrator.services.access.providers.id_tokens import UnknownKey, read_id_token
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 AT = int(NOW.timestamp())

@@ -6,11 +6,11 @@ from typing import NoReturn
 
 from orchestrator.errors import TooManyAttempts, Unauthorized
 from orchestrator.ports.access import AccessStore, User, UserState
-from orchestrator.services.access.lockout import Lockout
 from orchestrator.services.access.passwords import Passwords
 from orchestrator.services.access.reporting import Reporting
 from orchestrator.services.access.rules import normal_email
-from orchestrator.services.access.sessions import Sessions, SignedIn
+from orchestrator.services.access.sign_in.lockout import Lockout
+from orchestrator.services.access.sign_in.sessions import Sessions, SignedIn
 
 
 class SigningIn:

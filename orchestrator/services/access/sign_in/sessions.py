@@ -13,8 +13,8 @@ from orchestrator.models.ids import uuid7
 from orchestrator.ports.access import AccessStore, AccessWork, Session, User
 from orchestrator.ports.runtime import Clock
 from orchestrator.services.access.principals import Principals, alive
-from orchestrator.services.access.refresh_tokens import Presented, RefreshTokens, digest_of
 from orchestrator.services.access.reporting import Reporting, as_principal
+from orchestrator.services.access.sign_in.refresh_tokens import Presented, RefreshTokens, digest_of
 from orchestrator.services.access.tokens import AccessTokens, refuse
 
 #: Seconds within which a token that was just traded is answered with what it was traded for: two

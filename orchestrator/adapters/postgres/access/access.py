@@ -22,14 +22,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.adapters.postgres.access_keys import (
+from orchestrator.adapters.postgres.access.keys import (
     PostgresApiKeys,
     PostgresCustomRoles,
     PostgresGrants,
     PostgresOneTimeTokens,
     PostgresTenants,
 )
-from orchestrator.adapters.postgres.access_tables import (
+from orchestrator.adapters.postgres.access.tables import (
     identities,
     roles,
     sessions,

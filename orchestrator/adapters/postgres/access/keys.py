@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, any_, delete, func, insert, liter
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.adapters.postgres.access_tables import (
+from orchestrator.adapters.postgres.access.tables import (
     api_keys,
     one_time_tokens,
     roles,

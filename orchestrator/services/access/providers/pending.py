@@ -16,7 +16,7 @@ from orchestrator.models.access.secret_keys import SecretKeys
 from orchestrator.ports.access import AccessCache
 from orchestrator.ports.identity_provider import Challenge
 from orchestrator.ports.runtime import Clock
-from orchestrator.services.access.id_tokens import refuse
+from orchestrator.services.access.providers.id_tokens import refuse
 
 #: Seconds somebody may take to sign in at the provider.
 PENDING_S = 600.0

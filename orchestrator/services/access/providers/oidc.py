@@ -25,17 +25,17 @@ from orchestrator.models.access.identity_provider import Protocol, Provider
 from orchestrator.ports.access import User, UserState
 from orchestrator.ports.identity_provider import Challenge, ProviderClient
 from orchestrator.ports.runtime import Clock
-from orchestrator.services.access.id_tokens import (
+from orchestrator.services.access.providers.id_tokens import (
     UnknownKey,
     checked_subject,
     read_id_token,
     refuse,
 )
-from orchestrator.services.access.identities import Identities
-from orchestrator.services.access.pending import Pending, PendingSignIns, fresh_secret
+from orchestrator.services.access.providers.identities import Identities
+from orchestrator.services.access.providers.pending import Pending, PendingSignIns, fresh_secret
 from orchestrator.services.access.reporting import Reporting
 from orchestrator.services.access.rules import gone, normal_email
-from orchestrator.services.access.sessions import Sessions, SignedIn
+from orchestrator.services.access.sign_in.sessions import Sessions, SignedIn
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Who may do what, and who did: tenants, users, keys, roles, sessions, the audit log."""

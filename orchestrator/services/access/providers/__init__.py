@@ -1,0 +1,1 @@
+"""Signing in elsewhere: OpenID Connect, and whom another one's identity stands for."""

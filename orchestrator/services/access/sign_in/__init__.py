@@ -1,0 +1,1 @@
+"""Signing in and staying so: sessions and their tokens, lock-outs, tickets of sockets."""
