@@ -34,10 +34,20 @@ def search_path(environment: Mapping[str, str]) -> str:
 
 def come_first() -> None:
     """Let this process import nothing from the working folder, and our packages from ours."""
-    here = str(Path.cwd())
-    if not sys.flags.safe_path and sys.path and sys.path[0] in {"", here} and here != ROOT:
+    if not sys.flags.safe_path and sys.path and _is_working_folder(sys.path[0]):
         del sys.path[0]
     sys.path[:] = _in_order([*sys.path, ROOT])
+
+
+def working_folder_last() -> None:
+    """Undo what a library does that puts the working folder first, as Celery does for Django."""
+    if sys.path and _is_working_folder(sys.path[0]):
+        sys.path.append(sys.path.pop(0))
+
+
+def _is_working_folder(folder: str) -> bool:
+    here = str(Path.cwd())
+    return folder in {"", here} and here != ROOT
 
 
 def _in_order(folders: Sequence[str]) -> list[str]:

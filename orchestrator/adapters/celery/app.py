@@ -14,6 +14,7 @@ from kombu import Exchange, Queue
 
 from orchestrator.errors import SettingsError
 from orchestrator.ports.dispatch import FINISH_QUEUE, FINISH_RUN
+from orchestrator.process import own_packages
 from orchestrator.settings import Settings
 
 #: Seconds a chord's keys live: above the longest run worth counting. When they are gone the run
@@ -26,6 +27,7 @@ def make_celery(settings: Settings) -> Celery:
     """Return the application for these settings; it connects when it is first used."""
     broker = settings.broker.url or settings.redis.url
     app = Celery("zq", broker=broker, backend=settings.redis.url, set_as_current=False)
+    own_packages.working_folder_last()
     timeouts = {
         # A worker's main loop may stand still for as long, and must not be taken for hung.
         "socket_timeout": min(settings.redis.timeout_s, _LONGEST_READ_S),

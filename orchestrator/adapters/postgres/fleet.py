@@ -18,7 +18,7 @@ from orchestrator.ports.moves import Owner, Release
 
 
 class Cursors(Protocol):
-    """What it talks through: a pool, or a line."""
+    """What it talks through: a pool, or a single connection."""
 
     def cursor(self) -> AbstractContextManager[Any]:
         """Lend a cursor in autocommit."""

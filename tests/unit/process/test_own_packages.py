@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,28 @@ def test_a_command_line_imports_nothing_from_where_it_stands(
     monkeypatch.setattr(sys, "path", [hiding, "/usr/lib/python", "/site"])
     own_packages.come_first()
     assert sys.path == ["/usr/lib/python", "/site", ROOT]
+
+
+def test_celery_s_way_with_django_does_not_put_the_working_folder_first(tmp_path: Path) -> None:
+    (tmp_path / "django").mkdir()
+    (tmp_path / "django" / "__init__.py").write_text("VERSION = (5, 2)\n")
+    (tmp_path / "django" / "conf.py").write_text("settings = object()\n")
+    code = (
+        "import sys; from orchestrator.settings import Redis, Settings\n"
+        "from orchestrator.adapters.celery.app import make_celery\n"
+        "before = sys.path + [sys.argv[1]]\n"
+        "make_celery(Settings(redis=Redis(url='redis://127.0.0.1:1/0')))\n"
+        "assert 'django.conf' in sys.modules and sys.path == before, sys.path\n"
+    )
+    path = os.pathsep.join([ROOT, str(tmp_path)])
+    here = tmp_path / "here"
+    here.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(here)],
+        cwd=here, env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "site"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["workers", "web.api", " migrations ", "mine, orchestrator.demo"])
