@@ -48,7 +48,9 @@ class Redis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    url: str = knob("", "Celery broker URL; empty: the Redis URL", secret=True)
+    url: str = knob(
+        "", "URL of the Redis that Celery sends through; empty: the Redis URL", secret=True
+    )
     window: int = knob(
         1000, "most announcements per queue in Redis; the rest waits in Postgres", low=1
     )

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_celery_s_way_with_django_does_not_put_the_working_folder_first(tmp_path
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_what_only_the_hidden_package_has_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_spec("web.reports") is None
+    (tmp_path / "web").mkdir()
+    told = (
+        f"'web.reports': {tmp_path}/web and ZQAutoNXG's own {ROOT}/web have the same name. Rename"
+    )
+    with pytest.raises(ModuleNotFoundError, match=told):
+        find_spec("web.reports")
 
 
 @pytest.mark.parametrize("name", ["workers", "web.api", " migrations ", "mine, orchestrator.demo"])
