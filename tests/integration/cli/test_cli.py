@@ -128,7 +128,8 @@ def test_doctor_finds_nothing_wrong(zq: Zq) -> None:
     assert found.returncode == 0, found.stdout
     names = [line.split()[1] for line in found.stdout.splitlines()]
     assert names == [
-        "python", "settings", "home", "embedded", "postgres", "workers", "redis", "api",
+        "python", "settings", "home", "embedded", "functions", "postgres", "workers", "redis",
+        "api",
     ]  # fmt: skip
 
 
