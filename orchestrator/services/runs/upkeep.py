@@ -223,10 +223,12 @@ class Upkeep:
         depths = {q: self._dispatcher.depth(q) for q in self._store.fleet.waiting_queues()}
         quiet = [q for q, depth in depths.items() if depth == 0]
         busy = [q for q, depth in depths.items() if depth]
+        known = [*quiet, *busy]
         patience_s = self._settings.unclaimed_s
         releases = [
             *(self._store.fleet.unclaimed(quiet, patience_s, _BATCH) if quiet else ()),
             *(self._store.fleet.unclaimed(busy, 10 * patience_s, _BATCH) if busy else ()),
+            *(self._store.fleet.passed_over(known, patience_s, _BATCH) if known else ()),
         ]
         self._engine.reopen({r.run_id for r in releases})
         self._engine.release(releases)

@@ -115,6 +115,36 @@ UPDATE tasks u SET published_at = clock_timestamp(), publishes = least(u.publish
  WHERE u.run_id = x.run_id AND u.task_no = x.task_no AND u.state = 'queued'
 RETURNING u.run_id, u.task_no, u.attempt, u.queue, u.priority;
 
+-- name: passed_over
+-- Queued attempts that were announced before one of their queue that was claimed all the same: a
+-- queue is first in, first out, so their messages are gone. What was announced again proves nothing:
+-- an older message of it may have been the one. What a run does in place passes no queue: of a run
+-- that is younger than a waiting attempt, all that it has claimed so far counts.
+WITH claimed AS (
+    SELECT queue, max(at) AS at FROM (
+        SELECT queue, published_at AS at FROM tasks WHERE state = 'running' AND publishes = 0
+         UNION ALL
+        SELECT p.queue, p.published_at
+          FROM (SELECT DISTINCT c.run_id, c.queue
+                  FROM tasks c JOIN runs r ON r.id = c.run_id
+                 WHERE c.state = 'running'
+                   AND r.created_at > (SELECT min(published_at) FROM tasks
+                                        WHERE state = 'queued' AND queue = ANY (%(queues)s))) AS y
+          JOIN tasks p ON p.run_id = y.run_id AND p.queue = y.queue
+         WHERE p.publishes = 0 AND p.claim_id IS NOT NULL) AS c
+     GROUP BY queue)
+UPDATE tasks u SET published_at = clock_timestamp(), publishes = least(u.publishes + 1, 100)
+  FROM (SELECT t.run_id, t.task_no
+          FROM tasks t JOIN runs r ON r.id = t.run_id JOIN claimed c ON c.queue = t.queue
+         WHERE t.state = 'queued' AND t.queue = ANY (%(queues)s)
+           AND r.state IN ('queued', 'running') AND t.published_at < c.at
+           AND t.published_at < clock_timestamp() - make_interval(
+                   secs => least(60, %(older_s)s * power(2, least(t.publishes, 6))))
+         ORDER BY t.priority DESC, t.published_at LIMIT %(limit)s
+           FOR UPDATE OF t SKIP LOCKED) AS x
+ WHERE u.run_id = x.run_id AND u.task_no = x.task_no AND u.state = 'queued'
+RETURNING u.run_id, u.task_no, u.attempt, u.queue, u.priority;
+
 -- name: waiting_queues
 -- Queues with announced attempts that nobody has claimed yet.
 SELECT DISTINCT queue FROM tasks WHERE state = 'queued';
