@@ -75,11 +75,13 @@ class AsideDispatcher(EventDispatcher):
             return self._sending
 
     def _send_all(self) -> None:
-        with self.app.connection_for_write() as connection:
+        # Its type hints know half of it.
+        me: Any = self
+        with me.app.connection_for_write() as connection:
             # Left to itself a publication would wait for a broker that is away.
             connection.ensure_connection(max_retries=1)
             producer = Producer(
-                connection, exchange=self.exchange, serializer=self.serializer, auto_declare=False
+                connection, exchange=me.exchange, serializer=me.serializer, auto_declare=False
             )
             while True:
                 with self._changed:
@@ -87,10 +89,6 @@ class AsideDispatcher(EventDispatcher):
                         return
                     event, routing_key = self._kept.popleft()
                 producer.publish(
-                    event,
-                    routing_key=routing_key,
-                    exchange=self.exchange.name,
-                    declare=[self.exchange],
-                    headers=self.headers,
-                    delivery_mode=self.delivery_mode,
-                )
+                    event, routing_key=routing_key, exchange=me.exchange.name,
+                    declare=[me.exchange], headers=me.headers, delivery_mode=me.delivery_mode,
+                )  # fmt: skip

@@ -27,7 +27,8 @@ class Servers:
         """Return a server's processes, its first one first."""
         found = [p for p in psutil.Process().children(recursive=True) if self._is(p, name)]
         assert found, f"no {name} here"
-        return found
+        # Postgres's backends say nothing of their folder.
+        return list(dict.fromkeys([*found, *found[0].children(recursive=True)]))
 
     def freeze(self, name: str) -> None:
         """Let a server answer nothing any more, while the system goes on accepting for it."""
