@@ -123,6 +123,7 @@ class MemoryFleet:
                     active = worker is not None and worker.state == "active"
                     overdue_s = _overdue_s(task, now)
                     verdict = "timeout" if active and overdue_s > _FAR_PAST_S else "lost"
+                    verdict = _stopped(run) or verdict
                     found.append(_hold(run, task, verdict=verdict, overdue_s=overdue_s))
             return found[:limit]
 
@@ -130,7 +131,7 @@ class MemoryFleet:
         """See the port."""
         with self._tables.lock:
             found = [(run, task) for run, task in self._running(worker_id) if task.pid == pid]
-            return [_hold(run, task, verdict="lost") for run, task in found]
+            return [_hold(run, task, verdict=_stopped(run) or "lost") for run, task in found]
 
     def due(self, limit: int, of: TenantFilter = EVERYBODY) -> dict[UUID, list[int]]:
         """See the port."""
@@ -306,9 +307,13 @@ def _overdue_s(task: TaskRow, now: datetime) -> float:
     return max(0.0, (now - task.deadline_at).total_seconds())
 
 
+def _stopped(run: RunRow) -> str | None:
+    return "cancelled" if run.state is RunState.CANCELLING else None
+
+
 def _verdict(run: RunRow, task: TaskRow, now: datetime) -> str | None:
-    if run.state is RunState.CANCELLING:
-        return "cancelled"
+    if stopped := _stopped(run):
+        return stopped
     return "timeout" if _overdue_s(task, now) > 0 else None
 
 

@@ -184,7 +184,11 @@ class Upkeep:
         return _each("end an attempt without an owner", self.conclude, held)
 
     def conclude(self, held: Held) -> bool:
-        """End an attempt that nobody works on any more, by its verdict: timed out or lost."""
+        """End an attempt that nobody works on any more, by its verdict: cancelled with its run,
+        timed out, or lost."""
+        if held.verdict == "cancelled":
+            moved = self._engine.stopped(held.claim)
+            return bool(moved and moved.accepted)
         if held.verdict == "timeout":
             plan = self._engine.plan_of_run(held.claim.run_id)
             if plan is not None:

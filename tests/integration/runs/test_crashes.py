@@ -355,6 +355,8 @@ def test_a_cancel_wins_over_a_child_that_died(live: Live) -> None:
         os.kill(pid, signal.SIGKILL)
     assert live.ended(run_id).state is RunState.CANCELLED
     assert len(live.traces("hold")) == 1
+    (task,) = live.core.store.reads.tasks(run_id, node_id="hold")
+    assert (task.state, task.reason, task.error) == ("cancelled", None, None)
 
 
 def _ended_once(live: Live, *run_ids: UUID) -> None:

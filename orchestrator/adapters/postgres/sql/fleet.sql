@@ -31,10 +31,11 @@ SELECT t.run_id, t.task_no, t.attempt, t.taken_from, t.losses, t.worker_id, t.pi
    AND t.finished_at > clock_timestamp() - interval '1 hour';
 
 -- name: of_child
--- The running attempts of one child process.
+-- The running attempts of one child process. Where the run is being cancelled, that is their end.
 SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
-       'lost' AS verdict, 0::float8 AS overdue_s
-  FROM tasks t
+       CASE WHEN r.state = 'cancelling' THEN 'cancelled' ELSE 'lost' END AS verdict,
+       0::float8 AS overdue_s
+  FROM tasks t JOIN runs r ON r.id = t.run_id
  WHERE t.state = 'running' AND t.worker_id = %(worker_id)s AND t.pid = %(pid)s;
 
 -- name: leave
@@ -62,11 +63,12 @@ UPDATE workers SET state = 'lost'
 -- ones of a beat that came well after the claim, or they are a minute past their deadline (a supervisor
 -- would have stopped them long ago).
 SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
-       CASE WHEN t.deadline_at < clock_timestamp() - interval '60 s' AND w.state = 'active'
+       CASE WHEN r.state = 'cancelling' THEN 'cancelled'
+            WHEN t.deadline_at < clock_timestamp() - interval '60 s' AND w.state = 'active'
             THEN 'timeout' ELSE 'lost' END AS verdict,
        coalesce(greatest(extract(epoch FROM clock_timestamp() - t.deadline_at), 0), 0)::float8
            AS overdue_s
-  FROM tasks t LEFT JOIN workers w ON w.id = t.worker_id
+  FROM tasks t JOIN runs r ON r.id = t.run_id LEFT JOIN workers w ON w.id = t.worker_id
  WHERE t.state = 'running'
    AND (w.state IN ('lost', 'stopped')
         OR w.id IS NULL AND t.deadline_at - make_interval(secs => t.timeout_s)
