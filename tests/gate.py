@@ -21,11 +21,13 @@ class Gate:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._stalled: set[tuple[socket.socket, socket.socket]] = set()
         self._lock = threading.Lock()
         self._open = True
         self._flow = threading.Event()
         self._flow.set()
         self._done = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -39,6 +41,7 @@ class Gate:
         trace: TracebackType | None,
     ) -> None:
         self._done = True
+        self._closed.set()
         self.shut()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -58,6 +61,11 @@ class Gate:
     def freeze(self) -> None:
         """Let nothing pass, and say nothing."""
         self._flow.clear()
+
+    def stall(self) -> None:
+        """Let nothing pass on the connections there are, and say nothing; new ones work."""
+        with self._lock:
+            self._stalled |= self._pairs
 
     def reopen(self) -> None:
         """Let everything pass again."""
@@ -99,6 +107,9 @@ class Gate:
         while True:
             for end in select.select(list(other), [], [])[0]:
                 self._flow.wait()
+                if (near, far) in self._stalled:
+                    self._closed.wait()
+                    return
                 data = end.recv(65_536)
                 if not data:
                     return

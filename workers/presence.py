@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
+import psutil
 from celery import Celery, bootsteps, signals
 from celery.worker.control import Panel
 
+from orchestrator import settings
 from orchestrator.ports.dispatch import FINISH_QUEUE
 from orchestrator.process import own_packages
 from orchestrator.process.forks import die_with_parent
 from orchestrator.process.memory_use import leave_to_copies
 from workers.identity import ALIVE, CARD, CLOSING, PULSE_FD, identity
+
+log = logging.getLogger("zq.worker")
 
 _PULSE_EVERY_S = 1.0
 #: Commands that Flower sends, and that change nothing but what it is shown.
@@ -59,6 +67,9 @@ class Pulse(bootsteps.StartStopStep):
             self._fd = int(os.environ[PULSE_FD])
         else:
             self._start_watch()
+        terms = settings.load().worker
+        # The last beat may have been one before.
+        self._end_unwatched(max(0.0, terms.lease_s - terms.beat_s - 1.0))
         os.set_blocking(self._fd, False)
         signals.worker_shutting_down.connect(self._close, weak=False)
         worker.timer.call_repeatedly(_PULSE_EVERY_S, self.show)
@@ -72,6 +83,27 @@ class Pulse(bootsteps.StartStopStep):
             pass_fds=(reading,),
         )
         os.close(reading)
+
+    def _end_unwatched(self, patience_s: float) -> None:
+        """End with all children some time after whoever beats for this worker is gone: the SIGTERM
+        that came then lets handlers come to their ends, but only while the lease may run."""
+        watched = select.poll()
+        # Nothing is asked for: that nobody reads any more is told all the same.
+        watched.register(self._fd, 0)
+
+        def wait() -> None:
+            watched.poll()
+            log.error("nobody beats for this worker any more: it ends within %g s", patience_s)
+            time.sleep(patience_s)
+            if os.getpgrp() == os.getpid():
+                os.killpg(os.getpid(), signal.SIGKILL)
+            # Others are in its group: a shell's script, say.
+            here = psutil.Process()
+            for process in [*here.children(recursive=True), here]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+        threading.Thread(target=wait, name="zq-unwatched", daemon=True).start()
 
     def show(self) -> None:
         """Pulse once, from any thread; nothing once the worker is closing."""
@@ -110,12 +142,13 @@ def _open_more_files(slots: int) -> None:
 
 
 def register(app: Celery) -> None:
-    """Add the pulse to workers of this application, while they wait for the broker too, and leave
-    of remote control what looks only.
+    """Add the pulse to workers of this application, while they wait for the broker too; tell Flower
+    of them aside; and leave of remote control what looks only.
 
     Whoever can write to Redis could otherwise stop a worker, shrink its pool or feed it a queue.
     """
     app.steps["worker"].add(Pulse)
+    app.events.dispatcher_cls = "workers.flower_events:AsideDispatcher"
     app.conf.worker_consumer = "workers.broker_wait:PatientConsumer"
     for name, command in list(Panel.meta.items()):
         if command.type != "inspect" and name not in _HARMLESS:
@@ -126,8 +159,11 @@ def register(app: Celery) -> None:
 @signals.worker_init.connect
 def _share(**_: Any) -> None:
     """Import once what each of the pool's children needs, and leave it to them. A deployment's own
-    modules are not among it: they may start threads."""
+    modules are not among it: they may start threads.
 
+    And be somebody before the pool forks: children with identities of their own would hold work for
+    workers that never beat."""
+    identity()
     leave_to_copies()
 
 

@@ -90,6 +90,10 @@ class Fleet(Protocol):
         """Return queued attempts nobody claimed although a worker of the queue had room, and count
         the announcement that the caller is about to repeat. The pause doubles each time."""
 
+    def passed_over(self, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
+        """Return queued attempts of which one that was announced later was claimed before them, and
+        count the announcement as `unclaimed` does, with its pauses. No worker need have room."""
+
     def overdue_runs(self, limit: int) -> list[UUID]:
         """Return live runs past their own deadline."""
 

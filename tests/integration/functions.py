@@ -40,6 +40,14 @@ def hold(context: Context, effects: str, gate: str, stubborn: bool = False) -> s
     return "let go"
 
 
+@function("test.work")
+def work(context: Context, effects: str, seconds: float) -> float:
+    """Leave a trace and take some time."""
+    _effect(context, effects)
+    time.sleep(seconds)
+    return seconds
+
+
 @function("test.flaky")
 def flaky(context: Context, effects: str, good_from: int) -> int:
     """Fail until attempt `good_from`."""

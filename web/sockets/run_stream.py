@@ -101,10 +101,11 @@ class Follower:
             return TRY_LATER, "the record is away: resume with after"
         self._workflow_id = run.workflow_id
         self._may_watch(principal())
+        if self.at >= run.seq and run.state.ended:
+            # Nothing can follow, so there is nothing to listen for, be Redis there or not.
+            return NORMAL, "the run has ended"
         if self.at > run.seq:
-            self._ended = run.state.ended
-            if not self._ended:
-                return BAD_AFTER, "after is beyond the run's last event"
+            return BAD_AFTER, "after is beyond the run's last event"
         with self._web.core.channel.subscribe(self._run_id) as heard:
             self._read_on()
             if run.state.ended:

@@ -17,7 +17,7 @@ from orchestrator.models.definitions.node import Node
 from orchestrator.models.definitions.plan import Plan, PlanNode
 from orchestrator.models.egress import Egress
 from orchestrator.models.runs.large_output import name_of
-from orchestrator.models.runs.task import Claim, Failure, Outcome, TaskError, Value
+from orchestrator.models.runs.task import Cancelled, Claim, Failure, Outcome, TaskError, Value
 from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.services.runs import large_outputs
 from orchestrator.services.secrets.masking import Masker
@@ -81,6 +81,8 @@ class Attempts:
                     outcome = self._worked(claim, task, scope, None)
             return self.kept(claim, task.node.id, outcome)
         except StopRequested as stop:
+            if stop.reason == "cancelled":
+                return Cancelled()
             if stop.reason != "timeout":
                 return None
             message = f"the attempt ran longer than its timeout of {task.timeout_s:g} s"

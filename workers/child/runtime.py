@@ -119,7 +119,7 @@ class Runtime:
         of_child = self._core.store.fleet.of_child
         for held in self._insist(of_child, self._owner.worker_id, self._owner.pid):
             if held.claim.claim_id == claim_id:
-                self._insist(self._engine.give_up, held.claim)
+                self._insist(self._core.upkeep.conclude, held)
 
     def _first(self, run_id: UUID, batch: Batch) -> int:
         """Return how many to claim at first: one, until the run's plan and its pace are known."""

@@ -43,6 +43,8 @@ _FAREWELL_S = 3.0
 #: Seconds until a thread that was left behind is taken to have come to its end.
 _STUCK_S = 600.0
 
+_NO_ANSWER = "no beat has reached Postgres for almost a lease"
+
 #: An attempt: run, task, number.
 Key = tuple[UUID, int, int]
 
@@ -92,7 +94,8 @@ class Watchdog:
         self._stuck: dict[Key, float] = {}
         self._closing = False
         self._gone = False
-        self._given_up = False
+        #: Why the worker must not go on.
+        self._verdict = ""
         self._card: dict[str, Any] | None = None
         self._asked: dict[Key, _Asked] = {}
         #: Attempts that are being taken away.
@@ -188,7 +191,9 @@ class Watchdog:
         if card is None:
             return True
         silent_s = self._silent_s(now)
-        if self._given_up or silent_s >= _SILENCE_S + self._settings.lease_s:
+        if silent_s >= _SILENCE_S + self._settings.lease_s:
+            self._verdict = f"its main loop has shown no sign of life for {silent_s:.0f} s"
+        if self._verdict:
             return False
         if self._sent_at is None:
             # No sign of life is given for a silent one; when the fleet has given it up, it starts
@@ -199,7 +204,9 @@ class Watchdog:
         if not self._cut and now >= self._sent_at + self._core.answer_s:
             self._cut = True
             self._core.cut()
-        return now < self._deadline()
+        if now >= self._deadline():
+            self._verdict = _NO_ANSWER
+        return not self._verdict
 
     def _silent_s(self, now: float) -> float:
         return 0.0 if self._closing else now - self._last_pulse
@@ -222,7 +229,8 @@ class Watchdog:
         self._last_good = self._sent_at or self._last_good
         self.beaten_at = time.monotonic()
         self._sent_at = None
-        self._given_up = not pulse.alive
+        if not pulse.alive:
+            self._verdict = "the fleet gave it up"
         self._stop_what_must(pulse)
 
     def _unbeaten(self, error: Exception) -> None:
@@ -232,7 +240,8 @@ class Watchdog:
         elif error.extra.get("refused"):
             # A server that refuses has nobody to give our work to.
             self._last_good = now
-        self._given_up = now - self._last_good >= self._settings.lease_s - _MARGIN_S
+        if now - self._last_good >= self._settings.lease_s - _MARGIN_S:
+            self._verdict = _NO_ANSWER
 
     def _read_card(self) -> dict[str, Any] | None:
         if self._card is None:
@@ -342,7 +351,7 @@ class Watchdog:
             self._poller.send(self._main, signal.SIGKILL)
 
     def _kill_worker(self) -> None:
-        log.error("worker %s was given up by the fleet: it ends and starts anew", self._me.name)
+        log.error("worker %s ends and starts anew: %s", self._me.name, self._verdict)
         for pid in [*(self._children | children_of(self._main)), self._main]:
             self._poller.send(pid, signal.SIGKILL)
 

@@ -80,12 +80,25 @@ class EmbeddedServices:
         os.close(self._lock)
         self._lock = None
 
-    def failed(self) -> str | None:
-        """Return the name of a server that has ended by itself, for a supervisor to act on."""
-        for name, server in (("Postgres", self._postgres), ("Redis", self._redis)):
-            if server and not server.alive():
-                return name
-        return None
+    def ended(self) -> list[str]:
+        """Return the names of servers that have ended by themselves: whoever started them acts."""
+        both = (("Postgres", self._postgres), ("Redis", self._redis))
+        return [name for name, server in both if server and not server.alive()]
+
+    def restart(self, name: str) -> None:
+        """Start a server that has ended again, at its port; raise `EmbeddedUnavailable` if not.
+
+        Main thread only, as for `start`.
+        """
+        server = self._postgres if name == "Postgres" else self._redis
+        if server is None:
+            raise EmbeddedUnavailable(f"The embedded {name} server has not been started.")
+        had = _read(self._home / PORTS_FILE).get(name.lower())
+        port, _ = server.start(had)
+        if port != had:
+            # Whoever uses it knows the old one.
+            server.stop()
+            raise EmbeddedUnavailable(f"port {had} of 127.0.0.1 is taken by another program.")
 
     def __enter__(self) -> Endpoints:
         return self.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -123,6 +123,7 @@ class MemoryFleet:
                     active = worker is not None and worker.state == "active"
                     overdue_s = _overdue_s(task, now)
                     verdict = "timeout" if active and overdue_s > _FAR_PAST_S else "lost"
+                    verdict = _stopped(run) or verdict
                     found.append(_hold(run, task, verdict=verdict, overdue_s=overdue_s))
             return found[:limit]
 
@@ -130,7 +131,7 @@ class MemoryFleet:
         """See the port."""
         with self._tables.lock:
             found = [(run, task) for run, task in self._running(worker_id) if task.pid == pid]
-            return [_hold(run, task, verdict="lost") for run, task in found]
+            return [_hold(run, task, verdict=_stopped(run) or "lost") for run, task in found]
 
     def due(self, limit: int, of: TenantFilter = EVERYBODY) -> dict[UUID, list[int]]:
         """See the port."""
@@ -169,20 +170,55 @@ class MemoryFleet:
     def unclaimed(self, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
         """See the port."""
         with self._tables.lock:
-            now = self._now()
-            found = [
-                (-task.priority, task.published_at, run, task)
-                for run, task in self._tables.live_tasks(TaskState.QUEUED)
-                if task.queue in queues
-                and run.state in STARTABLE
-                and task.published_at is not None
-                and task.published_at < later(now, -_pause_s(task, older_s))
-                and self._has_room(task.queue, later(now, -older_s))
-            ]
-            found.sort(key=lambda f: f[:2])
-            for _, _, _, task in found[:limit]:
-                task.published_at, task.publishes = now, min(task.publishes + 1, 100)
-            return [task.release(run.id) for _, _, run, task in found[:limit]]
+            since = later(self._now(), -older_s)
+            return self._again(
+                queues, older_s, limit, lambda task, _: self._has_room(task.queue, since)
+            )
+
+    def passed_over(self, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
+        """See the port."""
+        with self._tables.lock:
+            claimed = self._newest_claimed()
+            return self._again(
+                queues, older_s, limit, lambda task, at: at < claimed.get(task.queue, at)
+            )
+
+    def _again(
+        self,
+        queues: Sequence[str],
+        older_s: float,
+        limit: int,
+        lost: Callable[[TaskRow, datetime], bool],
+    ) -> list[Release]:
+        now = self._now()
+        found = [
+            (-task.priority, at, run, task)
+            for run, task in self._tables.live_tasks(TaskState.QUEUED)
+            if task.queue in queues
+            and run.state in STARTABLE
+            and (at := task.published_at) is not None
+            and at < later(now, -_pause_s(task, older_s))
+            and lost(task, at)
+        ]
+        found.sort(key=lambda f: f[:2])
+        for _, _, _, task in found[:limit]:
+            task.published_at, task.publishes = now, min(task.publishes + 1, 100)
+        return [task.release(run.id) for _, _, run, task in found[:limit]]
+
+    def _newest_claimed(self) -> dict[str, datetime]:
+        """Return when the newest attempt was announced that came out of each queue.
+
+        Of the runs that something runs of; what was announced again proves nothing.
+        """
+        newest: dict[str, datetime] = {}
+        running = {(run.id, task.queue) for run, task in self._tables.live_tasks(TaskState.RUNNING)}
+        for run_id, queue in running:
+            for task in self._tables.runs[run_id].tasks.values():
+                at = task.published_at
+                first = task.publishes == 0 and task.claim_id is not None
+                if at is not None and first and task.queue == queue:
+                    newest[queue] = max(at, newest.get(queue, at))
+        return newest
 
     def _has_room(self, queue: str, since: datetime) -> bool:
         return any(
@@ -271,9 +307,13 @@ def _overdue_s(task: TaskRow, now: datetime) -> float:
     return max(0.0, (now - task.deadline_at).total_seconds())
 
 
+def _stopped(run: RunRow) -> str | None:
+    return "cancelled" if run.state is RunState.CANCELLING else None
+
+
 def _verdict(run: RunRow, task: TaskRow, now: datetime) -> str | None:
-    if run.state is RunState.CANCELLING:
-        return "cancelled"
+    if stopped := _stopped(run):
+        return stopped
     return "timeout" if _overdue_s(task, now) > 0 else None
 
 

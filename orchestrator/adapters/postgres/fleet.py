@@ -104,7 +104,14 @@ class PostgresFleet:
 
     def unclaimed(self, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
         """See the port."""
-        rows = self._rows("unclaimed", queues=list(queues), older_s=older_s, limit=limit)
+        return self._again("unclaimed", queues, older_s, limit)
+
+    def passed_over(self, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
+        """See the port."""
+        return self._again("passed_over", queues, older_s, limit)
+
+    def _again(self, name: str, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
+        rows = self._rows(name, queues=list(queues), older_s=older_s, limit=limit)
         return [
             Release(run_id=run_id, task_no=no, attempt=attempt, queue=queue, priority=priority)
             for run_id, no, attempt, queue, priority in rows

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,12 +24,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from orchestrator.adapters.postgres.deadlines import Deadlines, answers
 from orchestrator.adapters.postgres.row_security import Role, connecting, of_access
 from orchestrator.adapters.postgres.unavailable import away, driver_guarded, quiet
 from orchestrator.errors import StoreUnavailable
 from orchestrator.ports.acting import Acting, acting
 
 _USED_AT = "used_at"
+#: Seconds that a statement's answer may take beyond the server's own timeout.
+_GRACE_S = 5.0
+#: Seconds that a request waits for a connection at most.
+_SOON_S = 4
 #: Seconds of rest after which a connection is asked whether it still lives.
 _RESTED_S = 1.0
 
@@ -37,6 +43,11 @@ def normal_url(url: str) -> str:
     """Return the URL with the driver named: plain `postgresql://` means psycopg 3 to SQLAlchemy."""
     parsed = make_url(url.replace("postgres://", "postgresql://", 1))
     return parsed.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+def plain_url(url: str) -> str:
+    """Return the URL as the driver itself takes it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def dumps(value: Any) -> str:
@@ -89,6 +100,12 @@ class Pool:
         return self._engine
 
     def _make(self) -> Engine:
+        # A statement that the server ends has its answer before ours is over.
+        answer_s = self._statement_timeout_ms / 1000 + _GRACE_S
+        # A request must hear soon that Postgres is frozen; who works or keeps up has time.
+        soon = self.role is Role.API
+        deadlines = Deadlines(answer_s, partial(answers, plain_url(self._url)) if soon else None)
+        connect_s = self._connect_timeout_s
         engine = create_engine(
             self._url,
             pool_size=self._size,
@@ -103,7 +120,7 @@ class Pool:
             json_serializer=dumps,
             json_deserializer=orjson.loads,
             connect_args={
-                "connect_timeout": self._connect_timeout_s,
+                "connect_timeout": min(connect_s, _SOON_S) if soon else connect_s,
                 "application_name": "zq",
                 "keepalives_idle": 15,
                 "keepalives_interval": 5,
@@ -120,6 +137,7 @@ class Pool:
                 + ("" if self._small_moves else " -c zq.small_moves=off"),
             },
         )
+        event.listen(engine, "connect", lambda held, _: deadlines.add(held))
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "checkout", _check)
         event.listen(engine, "checkin", _note_use)
@@ -166,6 +184,8 @@ class Pool:
             try:
                 _check(connection.driver_connection, connection, None)
             except DisconnectionError:
+                # Forgotten first: there may be no other one to be had.
+                self._kept = None
                 connection.invalidate()
                 connection.close()
             else:

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection, cursor
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
+from orchestrator.adapters.postgres.deadlines import BoundedConnection, BoundedCursor
 from orchestrator.ports.acting import acting
 
 
@@ -27,7 +28,7 @@ class Role(StrEnum):
     ACCESS = "zq_access"
 
 
-class TenantConnection(connection):
+class TenantConnection(BoundedConnection):
     """A connection of a process that serves requests."""
 
     #: Work as `zq_access` instead: `of_access` alone sets it, and resets it.
@@ -42,7 +43,7 @@ class TenantConnection(connection):
         return f"SELECT set_config('zq.tenant', '{one.tenant_id}', true); " if one else ""
 
 
-class TenantCursor(cursor):
+class TenantCursor(BoundedCursor):
     """Puts role or tenant before whatever begins a transaction, be it of one statement or of many.
 
     Several statements in one string are one transaction in autocommit, and the result is the last
@@ -89,5 +90,5 @@ def of_access(one: Any, *, wanted: bool) -> Iterator[None]:
 def connecting(role: Role) -> dict[str, Any]:
     """Return what a connection of a role needs, beside its options."""
     if role is not Role.API:
-        return {}
+        return {"connection_factory": BoundedConnection, "cursor_factory": BoundedCursor}
     return {"connection_factory": TenantConnection, "cursor_factory": TenantCursor}

@@ -10,12 +10,12 @@ from typing import Any
 
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
-from sqlalchemy.engine import make_url
 
 from orchestrator.adapters.postgres.access.audit import PostgresAudit, record
+from orchestrator.adapters.postgres.deadlines import BoundedConnection, BoundedCursor, Deadlines
 from orchestrator.adapters.postgres.fleet import PostgresFleet
 from orchestrator.adapters.postgres.moves import PostgresMoves
-from orchestrator.adapters.postgres.pool import Pool, guarded, normal_url
+from orchestrator.adapters.postgres.pool import Pool, guarded, normal_url, plain_url
 from orchestrator.adapters.postgres.quotas import PostgresQuotas
 from orchestrator.adapters.postgres.reads import PostgresReads
 from orchestrator.adapters.postgres.row_security import Role
@@ -64,6 +64,7 @@ class PostgresStore:
         self.quotas = PostgresQuotas(self.pool)
         self.audit = PostgresAudit(self.pool)
         self._ear: Any = None
+        self._ear_deadlines = Deadlines(connect_timeout_s)
 
     @contextmanager
     def begin(self) -> Iterator[PostgresUnitOfWork]:
@@ -90,13 +91,15 @@ class PostgresStore:
 
     def _listening(self) -> Any:
         if self._ear is None:
-            url = make_url(self._url).set(drivername="postgresql")
             self._ear = psycopg2.connect(
-                url.render_as_string(hide_password=False),
+                plain_url(self._url),
                 connect_timeout=self._connect_timeout_s,
                 application_name="zq listen",
                 keepalives_idle=15,
+                connection_factory=BoundedConnection,
+                cursor_factory=BoundedCursor,
             )
+            self._ear_deadlines.add(self._ear)
             self._ear.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
             with self._ear.cursor() as cursor:
                 cursor.execute("LISTEN zq_upkeep")

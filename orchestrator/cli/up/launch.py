@@ -24,7 +24,8 @@ from orchestrator.adapters.embedded import EmbeddedServices, running
 from orchestrator.adapters.embedded.process import free_port
 from orchestrator.bootstrap.fleet import FleetCore
 from orchestrator.cli.up.children import Child, Report, stop_all
-from orchestrator.errors import ServiceUnavailable, SettingsError, ZQError
+from orchestrator.cli.up.servers import TendedServers
+from orchestrator.errors import ServiceUnavailable, SettingsError, StoreUnavailable, ZQError
 from orchestrator.process import forks, own_packages, start_check
 from orchestrator.process.home import admin_key, announce, only_one, secret_key, web_url
 from orchestrator.process.memory_use import few_arenas
@@ -126,14 +127,15 @@ class Launch:
             everyone = [child for group in groups for child in group]
             try:
                 gate = Gate(settings, self.url)
+                tended = TendedServers(services, settings.home / "log", self._report)
                 for child in everyone:
                     child.start()
-                self._tend(everyone, services, every_s=LOOK_S, until=lambda: _up(everyone, gate))
+                self._tend(everyone, tended, every_s=LOOK_S, until=lambda: _up(everyone, gate))
                 gate.close()
                 if not self.stop.is_set():
                     announce(settings.home, self.url, self._data_port)
                     ready()
-                self._tend(everyone, services, every_s=TEND_S, until=self.stop.is_set)
+                self._tend(everyone, tended, every_s=TEND_S, until=self.stop.is_set)
             finally:
                 stop_all(groups, lambda: self._signals > 1)
 
@@ -161,21 +163,17 @@ class Launch:
     def _tend(
         self,
         children: list[Child],
-        services: EmbeddedServices | None,
+        servers: TendedServers,
         *,
         every_s: float,
         until: Callable[[], bool],
     ) -> None:
-        """Keep the children alive until `until` or `stop`; a dead server ends everything."""
+        """Keep children and servers alive until `until` or `stop`; a server that cannot be started
+        any more ends everything."""
         while not self.stop.wait(every_s):
             for child in children:
                 child.tend()
-            gone = services.failed() if services else None
-            if gone:
-                raise ServiceUnavailable(
-                    f"the embedded {gone} server has ended by itself; its log is in"
-                    f" {self.settings.home / 'log'}. Start again with `zq up`: nothing is lost"
-                )
+            servers.tend()
             if until():
                 return
 
@@ -193,7 +191,11 @@ def _up(children: list[Child], gate: Gate) -> bool:
     for child in children:
         if child.refused:
             raise SettingsError(child.refused)
-    return gate.open()
+    try:
+        return gate.open()
+    except StoreUnavailable:
+        # It is started again, or ends everything.
+        return False
 
 
 class Gate:

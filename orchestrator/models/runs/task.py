@@ -114,7 +114,12 @@ class Wait:
     memo: Mapping[str, Any] = field(default_factory=dict)
 
 
-Outcome = Value | Failure | Skip | Wait
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """The run is being cancelled, and the attempt was stopped for it."""
+
+
+Outcome = Value | Failure | Skip | Wait | Cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.models.definitions.plan import Plan
-from orchestrator.models.runs.task import Claim, Failure, Outcome, Skip, TaskError, TaskState, Value
+from orchestrator.models.runs.task import (
+    Cancelled,
+    Claim,
+    Failure,
+    Outcome,
+    Skip,
+    TaskError,
+    TaskState,
+    Value,
+)
 from orchestrator.ports.moves import Ending
 
 
@@ -20,6 +29,8 @@ def ending_of(claim: Claim, outcome: Outcome, plan: Plan, chance: Callable[[], f
         return replace(base, state=TaskState.SKIPPED, error=error)
     if isinstance(outcome, Failure):
         return _after_failure(claim, outcome, plan, chance)
+    if isinstance(outcome, Cancelled):
+        return cancelled(claim)
     memo = dict(outcome.memo)
     return replace(base, state=TaskState.WAITING, output=memo, delay_s=outcome.seconds)
 
@@ -45,6 +56,14 @@ def failed(claim: Claim, error: TaskError) -> Ending:
         state=TaskState.FAILED,
         error=error.as_dict(),
     )
+
+
+def cancelled(claim: Claim) -> Ending:
+    """Return the ending of an attempt that was stopped because its run is being cancelled.
+
+    What would go on elsewhere becomes `cancelled` there, and nothing went wrong.
+    """
+    return Ending(task_no=claim.task_no, attempt=claim.attempt, state=TaskState.RETRYING)
 
 
 def lost(claim: Claim) -> Ending:

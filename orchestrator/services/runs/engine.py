@@ -24,7 +24,7 @@ from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.store import Store
 from orchestrator.services.quotas import Quotas
 from orchestrator.services.runs.announcing import Announcer, Pace
-from orchestrator.services.runs.ending import ending_of, failed, lost
+from orchestrator.services.runs.ending import cancelled, ending_of, failed, lost
 from orchestrator.services.runs.output import RunOutput
 from orchestrator.services.runs.plans import Plans
 from orchestrator.services.runs.starting import Started, Starting
@@ -155,11 +155,12 @@ class WorkflowEngine:
         return bool(moved and moved.events)
 
     def give_up(self, claim: Claim) -> Moved | None:
-        """Record that an attempt has no owner any more: `lost`, then retrying or failed.
-
-        In a run that is being cancelled the task becomes `cancelled` instead.
-        """
+        """Record that an attempt has no owner any more: `lost`, then retrying or failed."""
         return self._end(claim, lost(claim))
+
+    def stopped(self, claim: Claim) -> Moved | None:
+        """Record that an attempt was stopped because its run is being cancelled."""
+        return self._end(claim, cancelled(claim))
 
     def fail(self, claim: Claim, error: TaskError) -> Moved | None:
         """End an attempt as failed whatever its policy says: its plan cannot be read."""

@@ -184,7 +184,11 @@ class Upkeep:
         return _each("end an attempt without an owner", self.conclude, held)
 
     def conclude(self, held: Held) -> bool:
-        """End an attempt that nobody works on any more, by its verdict: timed out or lost."""
+        """End an attempt that nobody works on any more, by its verdict: cancelled with its run,
+        timed out, or lost."""
+        if held.verdict == "cancelled":
+            moved = self._engine.stopped(held.claim)
+            return bool(moved and moved.accepted)
         if held.verdict == "timeout":
             plan = self._engine.plan_of_run(held.claim.run_id)
             if plan is not None:
@@ -223,10 +227,12 @@ class Upkeep:
         depths = {q: self._dispatcher.depth(q) for q in self._store.fleet.waiting_queues()}
         quiet = [q for q, depth in depths.items() if depth == 0]
         busy = [q for q, depth in depths.items() if depth]
+        known = [*quiet, *busy]
         patience_s = self._settings.unclaimed_s
         releases = [
             *(self._store.fleet.unclaimed(quiet, patience_s, _BATCH) if quiet else ()),
             *(self._store.fleet.unclaimed(busy, 10 * patience_s, _BATCH) if busy else ()),
+            *(self._store.fleet.passed_over(known, patience_s, _BATCH) if known else ()),
         ]
         self._engine.reopen({r.run_id for r in releases})
         self._engine.release(releases)

@@ -162,6 +162,14 @@ def test_attempts_of_a_lost_worker_have_none(rig: Rig) -> None:
     assert ownerless(rig) == []
 
 
+def test_attempts_of_a_cancelled_run_end_with_it_whatever_became_of_their_worker(rig: Rig) -> None:
+    player, worker_id = owned(rig)
+    player.cancel()
+    assert held(rig.store.fleet.of_child(worker_id, 2)) == [(0, "cancelled")]
+    rig.store.fleet.leave(worker_id)
+    assert held(ownerless(rig)) == [(0, "cancelled")]
+
+
 def test_attempts_of_a_stopped_worker_have_none(rig: Rig) -> None:
     _, worker_id = owned(rig)
     rig.store.fleet.leave(worker_id)

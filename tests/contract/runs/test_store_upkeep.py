@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.models.runs.run import RunState
-from orchestrator.ports.moves import Owner
+from orchestrator.ports.moves import Owner, Take
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
-from tests.factories import beat, chain, join_of, node, plan
+from tests.factories import beat, chain, join_of, new_id, node, plan
 
 ERROR = {"code": "x", "message": "y"}
 
@@ -141,6 +141,79 @@ def test_unclaimed_is_bounded_and_most_urgent_first(rig: Rig) -> None:
     assert (first.task_no, first.priority, first.queue) == (1, 9, "default")
     (second,) = rig.store.fleet.unclaimed(["default"], 6.0, 10)
     assert second.task_no == 0
+
+
+def passed_over(rig: Rig, older_s: float = 6.0, queue: str = "default") -> list[tuple[int, int]]:
+    """Ask what was passed over; return (task_no, attempt)."""
+    return [(r.task_no, r.attempt) for r in rig.store.fleet.passed_over([queue], older_s, 10)]
+
+
+def test_passed_over_is_what_was_announced_before_one_that_was_claimed(rig: Rig) -> None:
+    Player(rig.store, chain(1))
+    rig.pass_time(1)
+    younger = Player(rig.store, chain(1))
+    rig.pass_time(7)
+    assert passed_over(rig) == [], "both wait: the list may be long"
+    younger.claim("n0")
+    assert passed_over(rig, older_s=60.0) == [], "its message may be on its way"
+    assert passed_over(rig, queue="gpu") == []
+    assert passed_over(rig) == [(0, 1)], "with no worker that has room"
+    assert passed_over(rig) == []
+
+
+def test_passed_over_needs_one_that_was_announced_later(rig: Rig) -> None:
+    older = Player(rig.store, chain(2))
+    rig.pass_time(1)
+    Player(rig.store, chain(1))
+    older.claim("n0")
+    rig.pass_time(7)
+    assert passed_over(rig) == []
+    worker = beat()
+    rig.store.fleet.beat(worker)
+    rig.pass_time(20)
+    again = Player(rig.store, plan(node("a", queue="gpu")))
+    rig.pass_time(20)
+    assert unclaimed(rig) == [(0, 1)]
+    again.claim("a")
+    assert passed_over(rig) == [], "it came by another queue"
+
+
+def test_passed_over_is_not_proved_by_what_was_announced_again(rig: Rig) -> None:
+    worker = beat()
+    first = Player(rig.store, chain(1))
+    rig.pass_time(1)
+    second = Player(rig.store, plan(node("low", priority=1)))
+    rig.pass_time(1)
+    rig.store.fleet.beat(worker)
+    rig.pass_time(7)
+    (release,) = rig.store.fleet.unclaimed(["default"], 6.0, 1)
+    assert release.run_id == first.run_id
+    first.claim("n0")
+    assert passed_over(rig) == [], "its older message may have been the one"
+    assert second.states() == {"low": "queued"}
+
+
+def test_passed_over_heeds_what_a_younger_run_goes_on_with(rig: Rig) -> None:
+    Player(rig.store, chain(1))
+    rig.pass_time(1)
+    owner = Owner(worker_id=new_id(), pid=1)
+    younger = Player(rig.store, chain(3), owner=owner)
+    younger.claim("n0")
+    rig.pass_time(7)
+    younger.end("n0", take=Take(owner=owner, queues=("default",), limit=1))
+    assert younger.states()["n1"] == "running"
+    assert passed_over(rig) == [(0, 1)]
+
+
+def test_passed_over_leaves_runs_that_must_not_start(rig: Rig) -> None:
+    older = Player(rig.store, chain(1))
+    rig.pass_time(1)
+    Player(rig.store, chain(1)).claim("n0")
+    rig.pass_time(7)
+    rig.force(older.run_id, RunState.PAUSED)
+    assert passed_over(rig) == []
+    rig.force(older.run_id, RunState.RUNNING)
+    assert passed_over(rig) == [(0, 1)]
 
 
 def test_runs_past_their_own_deadline(rig: Rig) -> None:

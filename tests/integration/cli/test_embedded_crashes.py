@@ -101,12 +101,15 @@ def test_a_killed_initdb_is_started_over(home: Path) -> None:
         assert query(endpoints, "SELECT 1") == [(1,)]
 
 
-def test_a_dead_server_is_noticed(home: Path) -> None:
+def test_a_dead_server_is_noticed_and_started_again_where_it_was(home: Path) -> None:
     services = EmbeddedServices(home)
-    services.start()
+    endpoints = services.start()
     try:
-        assert services.failed() is None
+        assert services.ended() == []
         os.kill(recorded_pid(home / "redis.json") or 0, signal.SIGKILL)
-        wait_for(lambda: services.failed() == "Redis")
+        wait_for(lambda: services.ended() == ["Redis"])
+        services.restart("Redis")
+        assert services.ended() == []
+        assert running(home) == endpoints
     finally:
         services.stop()

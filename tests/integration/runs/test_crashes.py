@@ -87,13 +87,6 @@ def test_a_whole_worker_killed_is_replaced_by_another_one(live: Live) -> None:
     assert live.ended(run_id).state is RunState.SUCCEEDED
 
 
-def test_a_supervisor_killed_alone_takes_its_worker_along(live: Live) -> None:
-    supervisor = live.worker()
-    family = psutil.Process(supervisor.pid).children(recursive=True)
-    supervisor.kill()
-    wait_for(lambda: not any(_lives(p) for p in family), timeout_s=20, what="the family's end")
-
-
 def test_a_stopped_worker_comes_back_and_changes_nothing(live: Live) -> None:
     supervisor = live.worker()
     run_id = live.start([live.holding()])
@@ -362,6 +355,8 @@ def test_a_cancel_wins_over_a_child_that_died(live: Live) -> None:
         os.kill(pid, signal.SIGKILL)
     assert live.ended(run_id).state is RunState.CANCELLED
     assert len(live.traces("hold")) == 1
+    (task,) = live.core.store.reads.tasks(run_id, node_id="hold")
+    assert (task.state, task.reason, task.error) == ("cancelled", None, None)
 
 
 def _ended_once(live: Live, *run_ids: UUID) -> None:

@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psutil
 import psycopg2
 import pytest
 
-from orchestrator.adapters.embedded import EmbeddedServices
 from orchestrator.adapters.postgres.migrate import migrate
-from orchestrator.errors import EmbeddedUnavailable, StoreUnavailable
+from orchestrator.errors import StoreUnavailable
 from orchestrator.models.runs.run import RunState
-from tests.conftest import _unavailable
 from tests.integration.invariants import violations
 from tests.integration.live import Live, living
+from tests.integration.own_servers import Servers, servers
 from tests.waiting import wait_for
 
-
-class Servers:
-    """Servers of one test alone, to be killed and started again."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self._services = EmbeddedServices(home)
-        self.endpoints = self._services.start()
-
-    def kill(self, name: str) -> None:
-        """kill -9 a server and all its processes."""
-        family = [p for p in psutil.Process().children(recursive=True) if self._is(p, name)]
-        assert family, f"no {name} to kill"
-        for process in family:
-            # A backend may end by itself between being listed and being killed.
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(family, timeout=5)
-
-    def _is(self, process: psutil.Process, name: str) -> bool:
-        try:
-            # Valkey writes its address over its command line; Postgres keeps the folder there.
-            said, port = " ".join(process.cmdline()), urlsplit(self.endpoints.redis_url).port
-            return name in process.name() and (str(self._home) in said or f":{port}" in said)
-        except psutil.NoSuchProcess:
-            return False
-
-    def restart(self) -> None:
-        """Start both again on what they had, at the ports they had."""
-        self._services.stop()
-        self._services = EmbeddedServices(self._home)
-        assert self._services.start() == self.endpoints
-
-    def stop(self) -> None:
-        """End them."""
-        self._services.stop()
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    try:
-        made = Servers(tmp_path / "servers")
-    except EmbeddedUnavailable as error:
-        _unavailable(error.detail)
-        raise
-    yield made
-    made.stop()
+__all__ = ["servers"]  # a fixture
 
 
 @pytest.fixture
@@ -126,21 +75,15 @@ def test_redis_killed_under_work_costs_no_attempt(live: Live, servers: Servers) 
 def test_postgres_stopped_for_a_while_is_no_reason_to_give_up(live: Live, servers: Servers) -> None:
     run_id = live.start([live.holding(timeout_s=120)])
     wait_for(lambda: live.traces("hold"), what="the handler to start")
-    (postmaster, *_) = [
-        p for p in psutil.Process().children(recursive=True) if servers._is(p, "postgres")
-    ]
-    family = [postmaster, *postmaster.children(recursive=True)]
-    for process in family:
-        process.send_signal(signal.SIGSTOP)
+    servers.freeze("postgres")
     stopped_at, beat_s = time.monotonic(), live.settings.worker.beat_s
     live.let_go()
     # Longer than two beats; the worker stops itself a second before its lease of 5 s is over.
     wait_for(lambda: time.monotonic() - stopped_at > 4 * beat_s, what="beats without an answer")
-    for process in family:
-        process.send_signal(signal.SIGCONT)
+    servers.thaw("postgres")
     assert live.ended(run_id).state is RunState.SUCCEEDED
     assert len(live.traces("hold")) == 1
-    assert "given up" not in live.said("worker")
+    assert "starts anew" not in live.said("worker")
 
 
 def _reachable(live: Live, run_id: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 import psutil
 import psycopg2
@@ -140,6 +141,33 @@ def test_a_cancelled_run_stops_its_handlers_and_starts_nothing(working: Live) ->
     assert working.ended(run_id).state is RunState.CANCELLED
     assert working.states(run_id) == {"hold": "cancelled", "after": "cancelled"}
     assert not working.gate.exists()
+    _nothing_was_lost(working, run_id)
+
+
+def test_a_cancelled_handler_that_does_not_listen_is_cancelled_all_the_same(working: Live) -> None:
+    run_id = working.start([working.holding(args={"stubborn": True})])
+    wait_for(lambda: working.traces("hold"), what="the handler to start")
+    working.core.steering.cancel(DEFAULT_TENANT, run_id)
+    assert working.ended(run_id).state is RunState.CANCELLED
+    assert working.states(run_id) == {"hold": "cancelled"}
+    _nothing_was_lost(working, run_id)
+
+
+def test_tasks_of_a_run_that_timed_out_are_cancelled_with_it(working: Live) -> None:
+    run_id = working.start([working.holding()], settings={"timeout_s": 1})
+    assert working.ended(run_id).state is RunState.TIMED_OUT
+    assert working.states(run_id) == {"hold": "cancelled"}
+    _nothing_was_lost(working, run_id)
+
+
+def _nothing_was_lost(live: Live, run_id: UUID) -> None:
+    """Demand that nobody says of a task that was stopped that its worker was gone."""
+    (task,) = live.core.store.reads.tasks(run_id, node_id="hold")
+    assert (task.error, task.reason, task.state) == (None, None, "cancelled")
+    assert live.core.store.reads.attempts(run_id, 0) == []
+    said = [e.data for e in live.events(run_id)]
+    assert "worker_lost" not in str(said)
+    assert "worker_lost" not in str(live.core.explaining.why(live.run(run_id)))
 
 
 def test_a_task_that_is_marked_leaves_its_worker(working: Live) -> None:

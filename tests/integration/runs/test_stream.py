@@ -112,6 +112,24 @@ def test_history_live_events_and_the_end(web: Web, hand: Hand) -> None:
     assert page["next_cursor"] is None
 
 
+@pytest.mark.parametrize("redis", ["there", "frozen"])
+def test_a_place_at_or_beyond_the_end_is_the_end(
+    web: Web, hand: Hand, gates: dict[str, Gate], redis: str
+) -> None:
+    run_id = hand.start(1)
+    live = list(frames(web.socket(run_id, after=10**6)))
+    assert live == [{"closed": 4400}], "it may have been meant for another run"
+    last = hand.finish(run_id)
+    if redis == "frozen":
+        gates["redis"].freeze()
+    for after in (last, last + 1, 10**15):
+        assert list(frames(web.socket(run_id, after=after))) == [{"closed": 1000}]
+        page = httpx.get(
+            f"{web.url}/api/v1/runs/{run_id}/events?after={after}", headers=web.headers
+        )
+        assert page.json() == {"items": [], "next_cursor": None}
+
+
 def test_two_cut_connections_lose_and_repeat_nothing(web: Web, hand: Hand) -> None:
     run_id = hand.start(50)
     seen: list[int] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
@@ -9,6 +11,7 @@ from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.errors import NotFound, StoreUnavailable
 from orchestrator.models.runs.task import TaskError
+from orchestrator.ports.moves import Owner
 from orchestrator.process.stop_signal import StopSignal
 from orchestrator.services.runs.engine import WorkflowEngine
 from orchestrator.services.runs.upkeep import Upkeep
@@ -39,6 +42,18 @@ def test_a_due_retry_is_queued_with_the_next_attempt() -> None:
     rig.clock.advance(6)
     assert rig.upkeep.round().due == 1
     assert player.task("n0").attempt == 2
+
+
+def test_what_a_cancelled_run_had_under_way_is_cancelled_and_not_lost() -> None:
+    rig = Rig()
+    player = Player(rig.store, chain(1), owner=Owner(worker_id=uuid4(), pid=1))
+    player.claim("n0")
+    player.cancel()
+    rig.clock.advance(11)
+    assert rig.upkeep.round().lost_attempts == 1
+    task = player.task("n0")
+    assert (task.state, task.reason, task.error) == ("cancelled", None, None)
+    assert player.run().state == "cancelled"
 
 
 @pytest.mark.parametrize(

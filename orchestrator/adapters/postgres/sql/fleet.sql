@@ -31,10 +31,11 @@ SELECT t.run_id, t.task_no, t.attempt, t.taken_from, t.losses, t.worker_id, t.pi
    AND t.finished_at > clock_timestamp() - interval '1 hour';
 
 -- name: of_child
--- The running attempts of one child process.
+-- The running attempts of one child process. Where the run is being cancelled, that is their end.
 SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
-       'lost' AS verdict, 0::float8 AS overdue_s
-  FROM tasks t
+       CASE WHEN r.state = 'cancelling' THEN 'cancelled' ELSE 'lost' END AS verdict,
+       0::float8 AS overdue_s
+  FROM tasks t JOIN runs r ON r.id = t.run_id
  WHERE t.state = 'running' AND t.worker_id = %(worker_id)s AND t.pid = %(pid)s;
 
 -- name: leave
@@ -62,11 +63,12 @@ UPDATE workers SET state = 'lost'
 -- ones of a beat that came well after the claim, or they are a minute past their deadline (a supervisor
 -- would have stopped them long ago).
 SELECT t.run_id, t.task_no, t.attempt, t.claim_id, t.losses, t.worker_id, t.pid,
-       CASE WHEN t.deadline_at < clock_timestamp() - interval '60 s' AND w.state = 'active'
+       CASE WHEN r.state = 'cancelling' THEN 'cancelled'
+            WHEN t.deadline_at < clock_timestamp() - interval '60 s' AND w.state = 'active'
             THEN 'timeout' ELSE 'lost' END AS verdict,
        coalesce(greatest(extract(epoch FROM clock_timestamp() - t.deadline_at), 0), 0)::float8
            AS overdue_s
-  FROM tasks t LEFT JOIN workers w ON w.id = t.worker_id
+  FROM tasks t JOIN runs r ON r.id = t.run_id LEFT JOIN workers w ON w.id = t.worker_id
  WHERE t.state = 'running'
    AND (w.state IN ('lost', 'stopped')
         OR w.id IS NULL AND t.deadline_at - make_interval(secs => t.timeout_s)
@@ -110,6 +112,36 @@ UPDATE tasks u SET published_at = clock_timestamp(), publishes = least(u.publish
            AND EXISTS (SELECT 1 FROM workers w
                         WHERE w.state = 'active' AND t.queue = ANY (w.queues)
                           AND w.free_since < clock_timestamp() - make_interval(secs => %(older_s)s))
+         ORDER BY t.priority DESC, t.published_at LIMIT %(limit)s
+           FOR UPDATE OF t SKIP LOCKED) AS x
+ WHERE u.run_id = x.run_id AND u.task_no = x.task_no AND u.state = 'queued'
+RETURNING u.run_id, u.task_no, u.attempt, u.queue, u.priority;
+
+-- name: passed_over
+-- Queued attempts that were announced before one of their queue that was claimed all the same: a
+-- queue is first in, first out, so their messages are gone. What was announced again proves nothing:
+-- an older message of it may have been the one. What a run does in place passes no queue: of a run
+-- that is younger than a waiting attempt, all that it has claimed so far counts.
+WITH claimed AS (
+    SELECT queue, max(at) AS at FROM (
+        SELECT queue, published_at AS at FROM tasks WHERE state = 'running' AND publishes = 0
+         UNION ALL
+        SELECT p.queue, p.published_at
+          FROM (SELECT DISTINCT c.run_id, c.queue
+                  FROM tasks c JOIN runs r ON r.id = c.run_id
+                 WHERE c.state = 'running'
+                   AND r.created_at > (SELECT min(published_at) FROM tasks
+                                        WHERE state = 'queued' AND queue = ANY (%(queues)s))) AS y
+          JOIN tasks p ON p.run_id = y.run_id AND p.queue = y.queue
+         WHERE p.publishes = 0 AND p.claim_id IS NOT NULL) AS c
+     GROUP BY queue)
+UPDATE tasks u SET published_at = clock_timestamp(), publishes = least(u.publishes + 1, 100)
+  FROM (SELECT t.run_id, t.task_no
+          FROM tasks t JOIN runs r ON r.id = t.run_id JOIN claimed c ON c.queue = t.queue
+         WHERE t.state = 'queued' AND t.queue = ANY (%(queues)s)
+           AND r.state IN ('queued', 'running') AND t.published_at < c.at
+           AND t.published_at < clock_timestamp() - make_interval(
+                   secs => least(60, %(older_s)s * power(2, least(t.publishes, 6))))
          ORDER BY t.priority DESC, t.published_at LIMIT %(limit)s
            FOR UPDATE OF t SKIP LOCKED) AS x
  WHERE u.run_id = x.run_id AND u.task_no = x.task_no AND u.state = 'queued'
