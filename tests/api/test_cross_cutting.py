@@ -272,3 +272,14 @@ def test_the_document_tells_of_headers(api: Api) -> None:
     assert "If-Match" in headers("/workflows/{workflow_id}", "put")
     assert "If-None-Match" in headers("/runs/{run_id}", "get")
     assert "304" in paths["/api/v1/runs/{run_id}"]["get"]["responses"]
+
+
+def test_a_person_at_the_root_is_told_where_to_go(api: Api) -> None:
+    answer = api.client.get("/", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    page = Links()
+    page.feed(answer.text)
+    assert page.scripts == 0
+    for link in (*page.loads, *page.anchors):
+        assert api.client.get(link).status_code == 200, link
+    assert "zq run FILE --follow" in answer.text

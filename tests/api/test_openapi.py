@@ -66,7 +66,7 @@ def test_only_public_routes_need_no_key(app: Flask, document: dict[str, Any]) ->
     public = {route for route, operation in listed.items() if operation.get("security") == []}
     assert public == {route for route, endpoint in routes_of(app).items() if endpoint in PUBLIC}
     assert {path for path, _ in public} == {
-        "/healthz", "/readyz", "/version", "/api/docs", "/api/docs/{digest}.css",
+        "/", "/healthz", "/readyz", "/version", "/api/docs", "/api/docs/{digest}.css",
         "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/accept",
         "/api/v1/auth/oauth", "/api/v1/auth/oauth/{provider}/start",
         "/api/v1/auth/oauth/{provider}/callback", "/api/v1/oauth/token",

@@ -26,7 +26,8 @@ from web.context import address, core
 #: has no way to send a key.
 PUBLIC = frozenset(
     {
-        "health.healthz", "health.readyz", "health.version", "docs.page", "docs.style",
+        "health.healthz", "health.readyz", "health.version", "docs.home", "docs.page",
+        "docs.style",
         "auth.login", "auth.refresh", "auth.accept",
         "oauth.providers", "oauth.start", "oauth.callback", "oauth.token",
     }

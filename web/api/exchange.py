@@ -14,7 +14,7 @@ from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.services.definitions.reading import from_yaml, taken_status, to_yaml
 from web.api.workflows import routes
 from web.context import core, tenant_id
-from web.responses.etags import conditional, expected_version
+from web.responses.etags import conditional, expected_versions
 from web.responses.idempotency import key_of
 from web.responses.json_provider import dump
 from web.responses.workflows import answered, etag, read
@@ -69,7 +69,7 @@ def import_workflow(query: Mapping[str, Any]) -> Response:
     """
     workflows = core().workflows
     body, status = _read()
-    expected = expected_version()
+    expected = expected_versions()
     if query["update"]:
         there = workflows.of_name(tenant_id(), str(body.get("name", "")))
         if there is not None:
@@ -77,7 +77,7 @@ def import_workflow(query: Mapping[str, Any]) -> Response:
                 status = status or WorkflowStatus.PUBLISHED
             return answered(
                 *workflows.change(
-                    tenant_id(), there.id, body, status=status, expected_version=expected
+                    tenant_id(), there.id, body, status=status, expected_versions=expected
                 )
             )
     key = key_of({**body, "status": status})

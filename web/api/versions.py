@@ -16,7 +16,7 @@ from web.access.narrowing import demand
 from web.api.paging import page
 from web.api.workflows import routes
 from web.context import core, tenant_id
-from web.responses.etags import expected_version, tagged
+from web.responses.etags import expected_versions, tagged
 from web.responses.workflows import answered, document
 from web.schemas.definitions import WorkflowDocument
 from web.schemas.fields import cursor
@@ -79,7 +79,7 @@ def roll_back(body: Mapping[str, Any], workflow_id: UUID) -> Response:
     """Save an earlier version again as the newest. Where nothing differs, no version is made."""
     return answered(
         *core().workflows.roll_back(
-            tenant_id(), workflow_id, body["version"], expected_version=expected_version()
+            tenant_id(), workflow_id, body["version"], expected_versions=expected_versions()
         )
     )
 
@@ -105,7 +105,7 @@ def archive_workflow(workflow_id: UUID) -> Response:
 def _set(workflow_id: UUID, status: WorkflowStatus) -> Response:
     return answered(
         *core().workflows.set_status(
-            tenant_id(), workflow_id, status, expected_version=expected_version()
+            tenant_id(), workflow_id, status, expected_versions=expected_versions()
         )
     )
 

@@ -23,7 +23,7 @@ from web.api.paging import page
 from web.context import core, tenant_id
 from web.openapi.document import Routes
 from web.responses.errors import as_dict
-from web.responses.etags import conditional, expected_version
+from web.responses.etags import conditional, expected_versions
 from web.responses.idempotency import key_of
 from web.responses.starting import begun
 from web.responses.workflows import answered, read
@@ -94,7 +94,7 @@ def change_workflow(workflow_id: UUID) -> Response:
     body, status = read()
     return answered(
         *core().workflows.change(
-            tenant_id(), workflow_id, body, status=status, expected_version=expected_version()
+            tenant_id(), workflow_id, body, status=status, expected_versions=expected_versions()
         )
     )
 
@@ -106,7 +106,7 @@ def change_workflow(workflow_id: UUID) -> Response:
 def delete_workflow(workflow_id: UUID) -> Response:
     """Archive a workflow: it is not listed any more and starts no runs; its history stays."""
     core().workflows.set_status(
-        tenant_id(), workflow_id, WorkflowStatus.ARCHIVED, expected_version=expected_version()
+        tenant_id(), workflow_id, WorkflowStatus.ARCHIVED, expected_versions=expected_versions()
     )
     return Response(status=204)
 

@@ -350,6 +350,12 @@ def describe_others(app: Flask, api: ProblemApi) -> None:
                 "101": {"description": "Log lines.", "content": {"application/json": line}}
             },
         },
+        "docs.home": {
+            "tags": ["health"],
+            "summary": "Where to go, for a person with a browser.",
+            "responses": {"200": {"description": "OK", "content": {"text/html": text_body}}},
+            "security": [],
+        },
         "docs.page": {
             "tags": ["health"],
             "summary": "This document as a page.",

@@ -1,6 +1,6 @@
-"""`/api/docs`: the API document as one page, made by this server alone. No script, no outside.
+"""`/api/docs`: the API document as one page; `/`: where to go. No script, nothing from outside.
 
-It is the same for every installation of a release, so it needs no key; see `guard.PUBLIC`.
+Both are the same for every installation of a release, so they need no key; see `guard.PUBLIC`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, render_template
 
+from orchestrator import __version__
 from orchestrator.errors import NotFound
 from web.responses.etags import tagged
 
@@ -59,6 +60,15 @@ def install(app: Flask, document: Callable[[], Mapping[str, Any]]) -> None:
 def _kept() -> Page:
     found: Page = current_app.extensions[_KEY]
     return found
+
+
+@routes.route("/")
+def home() -> Response:
+    """Say to a person who came with a browser where to go."""
+    text = render_template("home.html", release=__version__, digest=_kept().digest)
+    answer = Response(text, content_type="text/html; charset=utf-8")
+    answer.headers["Content-Security-Policy"] = _POLICY
+    return tagged(answer, "public, max-age=300")
 
 
 @routes.route("/api/docs")

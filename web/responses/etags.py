@@ -49,14 +49,22 @@ def conditional(answer: Response) -> Response:
     return answer
 
 
-def expected_version() -> int | None:
-    """Return the version in If-Match, if there is one; any other tag fits nothing."""
+def expected_versions() -> frozenset[int] | None:
+    """Return the versions that If-Match names, of which the newest must be one (RFC 9110, 13.1.1).
+
+    None where any will do. Weak tags and other texts fit nothing.
+    """
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
-    tags = request.if_match.as_set()
-    if len(tags) == 1:
-        # A compressed answer's tag names its encoding too: "3:gzip".
-        tag, _, encoding = (tags.pop() or "").partition(":")
-        if tag.isascii() and tag.isdigit() and len(tag) < 10 and encoding in ("", *ENCODINGS):
-            return int(tag)
-    raise VersionMismatch("If-Match must carry the ETag of the workflow as you read it")
+    found = frozenset(filter(None, map(_version, request.if_match.as_set())))
+    if not found:
+        raise VersionMismatch("If-Match must carry the ETag of the workflow as you read it")
+    return found
+
+
+def _version(tag: str | None) -> int:
+    """Return the version that a tag stands for; 0 for none."""
+    # A compressed answer's tag names its encoding too: "3:gzip".
+    number, _, encoding = (tag or "").partition(":")
+    fits = number.isascii() and number.isdigit() and len(number) < 10
+    return int(number) if fits and encoding in ("", *ENCODINGS) else 0

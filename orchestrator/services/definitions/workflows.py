@@ -66,25 +66,30 @@ class Workflows:
         document: Mapping[str, Any],
         *,
         status: WorkflowStatus | None = None,
-        expected_version: int | None = None,
+        expected_versions: Collection[int] | None = None,
     ) -> tuple[SavedWorkflow, Version]:
         """Store the next version; an equal definition makes none. Live runs keep theirs.
 
-        VersionMismatch unless `expected_version`, where it is given, is the newest one.
+        VersionMismatch unless the newest one is among `expected_versions`, where they are given.
         """
         workflow = read_definition(document)
         with self._store.begin() as unit:
-            saved, version = self._held(unit, tenant_id, workflow_id, expected_version)
+            saved, version = self._held(unit, tenant_id, workflow_id, expected_versions)
             return self._next(unit, saved, version, workflow, status or saved.status)
 
     def _held(
-        self, unit: UnitOfWork, tenant_id: UUID, workflow_id: UUID, expected_version: int | None
+        self,
+        unit: UnitOfWork,
+        tenant_id: UUID,
+        workflow_id: UUID,
+        expected_versions: Collection[int] | None,
     ) -> tuple[SavedWorkflow, Version]:
         """Return a workflow that nobody else changes before this transaction ends."""
         saved, version = self._current(unit, tenant_id, workflow_id, lock=True)
-        if expected_version is not None and expected_version != saved.version:
+        if expected_versions is not None and saved.version not in expected_versions:
+            changed = " or ".join(map(str, sorted(expected_versions)))
             raise VersionMismatch(
-                f"the workflow is at version {saved.version}, you changed {expected_version};"
+                f"the workflow is at version {saved.version}, you changed {changed};"
                 " read it again and repeat your change"
             )
         return saved, version
@@ -168,7 +173,7 @@ class Workflows:
         workflow_id: UUID,
         number: int,
         *,
-        expected_version: int | None = None,
+        expected_versions: Collection[int] | None = None,
     ) -> tuple[SavedWorkflow, Version]:
         """Save an earlier version again as the newest; where nothing differs, no version is made.
 
@@ -177,7 +182,7 @@ class Workflows:
         """
         version = self.version(tenant_id, workflow_id, number)
         return self.change(
-            tenant_id, workflow_id, version.definition, expected_version=expected_version
+            tenant_id, workflow_id, version.definition, expected_versions=expected_versions
         )
 
     def set_status(
@@ -186,11 +191,11 @@ class Workflows:
         workflow_id: UUID,
         status: WorkflowStatus,
         *,
-        expected_version: int | None = None,
+        expected_versions: Collection[int] | None = None,
     ) -> tuple[SavedWorkflow, Version]:
         """Publish or archive a workflow as it is; the status it has already makes no version."""
         with self._store.begin() as unit:
-            saved, version = self._held(unit, tenant_id, workflow_id, expected_version)
+            saved, version = self._held(unit, tenant_id, workflow_id, expected_versions)
             return self._next(unit, saved, version, read_definition(version.definition), status)
 
     def list(

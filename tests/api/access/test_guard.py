@@ -42,7 +42,7 @@ def test_every_route_demands_a_key(app: Flask, api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/api/v1", "/api/v2/runs", "/static/x", "/%2e%2e/x"]
+    "path", ["/index.html", "/nothing", "/api/v1", "/api/v2/runs", "/static/x", "/%2e%2e/x"]
 )
 def test_unknown_paths_demand_a_key_too(api: Api, path: str) -> None:
     refused(api.client.get(path), 401)

@@ -201,3 +201,12 @@ def test_names_that_look_alike_are_not_the_same_and_two_forms_of_one_are(api: Ap
     api.workflow({**ONE, "name": "cafe\u0301"})
     assert api.get(f"/workflows?name={quote('caf' + chr(0xE9))}").json["items"]
     refused(api.post("/workflows", {**ONE, "name": "caf\u00e9"}), 409)
+
+
+def test_if_match_takes_a_list(api: Api) -> None:
+    path = f"/workflows/{api.workflow()}"
+    listed = {"If-Match": '"7", "1:gzip", W/"3", "x"'}
+    assert api.put(path, {**TWO, "description": "new"}, headers=listed).json["version"] == 2
+    refused(api.put(path, TWO, headers={"If-Match": '"1", "3"'}), 412)
+    refused(api.put(path, TWO, headers={"If-Match": 'W/"2"'}), 412)
+    refused(api.put(path, TWO, headers={"If-Match": ""}), 412)
