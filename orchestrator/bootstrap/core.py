@@ -239,6 +239,7 @@ def build(
     observers: Sequence[Observer] = (),
     role: str = "zq_engine",
     keep: bool = False,
+    works: bool = True,
     **replace: Any,
 ) -> Core:
     """Wire a process. `replace` takes ready-made parts by their name in `Core` (tests do).
@@ -246,6 +247,8 @@ def build(
     `role` is what Postgres takes it for: with `zq_api` a thread sees the rows of the tenant on
     whose behalf it acts, and none while it acts on nobody's; see `docs/tenants.md`. With
     `keep` the main thread keeps its connection, as suits one that says one statement after another.
+    Without `works` nothing that a definition says is evaluated at the end of a run: workers are
+    asked to.
     """
     clock = replace.get("clock") or SystemClock()
     settings = settings if "store" in replace else resolve(settings)
@@ -290,6 +293,7 @@ def build(
         pace=Pace(settings.worker.together),
         quotas=quotas,
         quick_starts=database.small_moves,
+        works=works,
     )
     return Core(
         settings=settings,

@@ -35,6 +35,9 @@ class Dispatcher(Protocol):
         """Set a chord's size once more, for a run that nobody has claimed. False when it could not
         be."""
 
+    def finish(self, run_id: UUID) -> bool:
+        """Ask a worker to end a run whose tasks have all ended. False when it could not be."""
+
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """Announce attempts to the workers of their queues. What shares a message is of one run and
         one queue; whoever takes the message works through it, or hands the rest back.

@@ -97,8 +97,8 @@ class Fleet(Protocol):
     def overdue_runs(self, limit: int) -> list[UUID]:
         """Return live runs past their own deadline."""
 
-    def settled_runs(self, limit: int) -> list[tuple[UUID, UUID, int]]:
-        """Return (run, workflow, version) of live runs without an open task."""
+    def settled_runs(self, limit: int, but: Sequence[UUID] = ()) -> list[tuple[UUID, UUID, int]]:
+        """Return (run, workflow, version) of live runs without an open task, but for these."""
 
     def oldest_needed(self) -> UUID | None:
         """Return the oldest run that is live, or that a live one took tasks over from."""

@@ -194,5 +194,15 @@ class Moves(Protocol):
         running nor paused, or the task is not in MARKABLE. None for an unknown task.
         """
 
+    def take_output(self, run_id: UUID, lease_s: float) -> int | None:
+        """Let the caller alone work a run's output out, for so long.
+
+        None when the run is not at its end, or somebody does so just now; 0 when it will have
+        none, since it fails or is cancelled; else the number of the try, from 1.
+        """
+
+    def leave_output(self, run_id: UUID, again_s: float) -> None:
+        """Give back what `take_output` took, undone: no try of it; the next is after so long."""
+
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """End a run whose tasks have all ended; None when it has ended already or cannot yet."""

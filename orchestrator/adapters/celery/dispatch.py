@@ -220,12 +220,19 @@ class CeleryDispatcher:
                 return
         # Only Celery's own method sends the body; it claims that for itself.
         backend.client.delete(claim)
-        body = self._app.signature(
-            FINISH_RUN, args=(group,), immutable=True, queue=FINISH_QUEUE, ignore_result=True
-        )
+        body = self._body(group)
         last = task_nos[-1]
         one = Context(id=f"{group}:{last}", group=group, group_index=last, chord=body)
         backend.on_chord_part_return(one, "SUCCESS", None)
+
+    def _body(self, group: str) -> Any:
+        return self._app.signature(
+            FINISH_RUN, args=(group,), immutable=True, queue=FINISH_QUEUE, ignore_result=True
+        )
+
+    def finish(self, run_id: UUID) -> bool:
+        """See the port."""
+        return self._try("ask for a run's end", lambda: self._body(str(run_id)).apply_async())
 
     def depth(self, queue: str) -> int | None:
         """See the port. Believed for 50 ms, so that a settle does not cost a round trip."""

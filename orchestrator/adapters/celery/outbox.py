@@ -61,6 +61,10 @@ class Outbox:
         """See `Dispatcher`."""
         return self._dispatcher.open(run_id, size)
 
+    def finish(self, run_id: UUID) -> bool:
+        """See `ports.dispatch.Dispatcher`."""
+        return self._dispatcher.finish(run_id)
+
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """See `Dispatcher`."""
         return self._dispatcher.release(messages, again=again)

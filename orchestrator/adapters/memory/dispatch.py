@@ -48,6 +48,14 @@ class MemoryDispatcher:
                 self.sizes.setdefault(run_id, size)
         return self.up
 
+    def finish(self, run_id: UUID) -> bool:
+        """See the port. The caller's thread is the worker."""
+        if self.up:
+            self.fired.append(run_id)
+            if self._finish:
+                self._finish(run_id)
+        return self.up
+
     def release(self, messages: Sequence[Sequence[Release]], *, again: bool = False) -> bool:
         """See the port. What shares a message waits one by one here."""
         if self.up:

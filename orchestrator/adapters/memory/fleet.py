@@ -238,10 +238,10 @@ class MemoryFleet:
                 and run.deadline_at < now
             ][:limit]
 
-    def settled_runs(self, limit: int) -> list[tuple[UUID, UUID, int]]:
+    def settled_runs(self, limit: int, but: Sequence[UUID] = ()) -> list[tuple[UUID, UUID, int]]:
         """See the port."""
         with self._tables.lock:
-            found = [run for run in self._tables.live_runs() if run.open == 0]
+            found = [r for r in self._tables.live_runs() if r.open == 0 and r.id not in but]
             return [(run.id, run.workflow_id, run.version) for run in found[:limit]]
 
     def oldest_needed(self) -> UUID | None:

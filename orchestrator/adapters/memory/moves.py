@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -173,6 +173,28 @@ class MemoryMoves:
             done = marking.carry_out(run, task, mark, self._tables.clock.now(), room)
             self._audit.record_move(mark.name(run_id), was, mark.state, "task")
             return _settled(run, done, was=was)
+
+    def take_output(self, run_id: UUID, lease_s: float) -> int | None:
+        """See the port."""
+        with self._tables.lock:
+            run, now = self._tables.runs.get(run_id), self._tables.clock.now()
+            if run is None or run.open > 0 or run.finished_at is not None:
+                return None
+            if run.output_until is not None and run.output_until > now:
+                return None
+            if run.failed or run.state is RunState.CANCELLING:
+                return 0
+            run.output_tries += 1
+            run.output_until = now + timedelta(seconds=lease_s)
+            return run.output_tries
+
+    def leave_output(self, run_id: UUID, again_s: float) -> None:
+        """See the port."""
+        with self._tables.lock:
+            run = self._tables.runs.get(run_id)
+            if run is not None and run.output_tries:
+                run.output_tries -= 1
+                run.output_until = self._tables.clock.now() + timedelta(seconds=again_s)
 
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""

@@ -168,6 +168,8 @@ class RunRow:
     cancel_to: RunState | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    output_tries: int = 0
+    output_until: datetime | None = None
     tasks: dict[int, TaskRow] = field(default_factory=dict)
     attempts: list[AttemptRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)

@@ -121,9 +121,9 @@ class PostgresFleet:
         """See the port."""
         return [run_id for (run_id,) in self._rows("overdue_runs", limit=limit)]
 
-    def settled_runs(self, limit: int) -> list[tuple[UUID, UUID, int]]:
+    def settled_runs(self, limit: int, but: Sequence[UUID] = ()) -> list[tuple[UUID, UUID, int]]:
         """See the port."""
-        rows = self._rows("settled_runs", limit=limit)
+        rows = self._rows("settled_runs", limit=limit, but=list(but))
         return [(run_id, workflow_id, version) for run_id, workflow_id, version in rows]
 
     def oldest_needed(self) -> UUID | None:

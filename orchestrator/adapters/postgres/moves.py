@@ -25,6 +25,12 @@ _QUEUE = "SELECT zq_queue_v1(%s, %s::int[])"
 _CANCEL = "SELECT zq_cancel_v1(%s, %s)"
 _STEER = "SELECT zq_steer_v1(%s, %s, %s)"
 _MARK = "SELECT zq_mark_v1(%s, %s, %s, %s::jsonb, %s, %s, %s)"
+_TAKE_OUTPUT = "SELECT zq_take_output_v1(%s, %s)"
+_LEAVE_OUTPUT = (
+    "UPDATE run_counters SET output_tries = output_tries - 1,"
+    " output_until = clock_timestamp() + %s * interval '1 second'"
+    " WHERE run_id = %s AND output_tries > 0"
+)
 _FINISH = "SELECT zq_finish_v1(%s, %s::jsonb, %s::jsonb)"
 
 
@@ -115,6 +121,16 @@ class PostgresMoves:
         output = None if mark.output is None else dumps(mark.output)
         values = (run_id, mark.task_no, mark.state, output, mark.reason, mark.by, room)
         return moved(run_id, self._call_audited(_MARK, ("task", mark.name(run_id)), values))
+
+    def take_output(self, run_id: UUID, lease_s: float) -> int | None:
+        """See the port."""
+        tries: int | None = self._call(_TAKE_OUTPUT, (run_id, lease_s))
+        return tries
+
+    def leave_output(self, run_id: UUID, again_s: float) -> None:
+        """See the port."""
+        with self._pool.cursor() as cursor:
+            cursor.execute(_LEAVE_OUTPUT, (again_s, run_id))
 
     def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""

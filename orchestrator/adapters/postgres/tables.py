@@ -156,6 +156,9 @@ run_counters = Table(
     Column("seq", BigInteger, nullable=False),
     Column("open", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
+    # Of a run whose definition computes its output: tries, and until when the last one is believed.
+    Column("output_tries", SmallInteger, nullable=False, server_default="0"),
+    Column("output_until", Moment),
     CheckConstraint("open >= 0", name="open"),
     postgresql_partition_by="RANGE (run_id)",
 )

@@ -94,7 +94,7 @@ def scheduler_command() -> int:
     log_lines.set_up(settings.log_level)
     at_work = health_page.Fresh(SCHEDULER_FRESH_S)
     health_page.serve(settings.web.host, settings.upkeep.health_port, at_work.is_fresh)
-    core = bootstrap.build(settings)
+    core = bootstrap.build(settings, works=False)
     try:
         core.upkeep.run_forever(stop, alive=at_work.touch)
     finally:

@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at a queue's backlog by one process.
 _LOOK_S = 0.1
+#: Seconds that a worker has for a run's output before another one tries.
+OUTPUT_LEASE_S = 30.0
+#: Seconds until it is tried again where what it reads is away.
+OUTPUT_AGAIN_S = 2.0
 _PLAIN = StartRequest()
 
 
@@ -53,6 +57,7 @@ class WorkflowEngine:
         pace: Pace | None = None,
         quotas: Quotas | None = None,
         quick_starts: bool = True,
+        works: bool = True,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
@@ -68,6 +73,8 @@ class WorkflowEngine:
             input_bytes=input_bytes, quick=quick_starts,
         )  # fmt: skip
         self._output = RunOutput(store.reads, artifacts, clock)
+        #: What tenants wrote is evaluated in workers alone, which can be killed.
+        self._works = works
         self._looked: dict[str, datetime] = {}
 
     def start(self, tenant_id: UUID, workflow_id: UUID, asked: StartRequest = _PLAIN) -> Started:
@@ -215,8 +222,8 @@ class WorkflowEngine:
     def settle_run(self, run_id: UUID, workflow_id: UUID, version: int) -> Moved | None:
         """End a run whose tasks have all ended; harmless at any time and any number of times.
 
-        The last settle ends most runs by itself; what is left are those whose output is computed
-        by an expression, and those that crashed in between.
+        The last settle ends most runs by itself; what is left are those that crashed in between,
+        and those whose output is computed by an expression: a worker does that, one at a time.
         """
         output: Any = None
         error: Mapping[str, Any] | None = None
@@ -226,7 +233,17 @@ class WorkflowEngine:
             error = TaskError(code="bad_plan", message=bad.detail).as_dict()
         else:
             if plan.output is not None:
-                output, error = self._output.of(run_id, plan)
+                if not self._works:
+                    self._dispatcher.finish(run_id)
+                    return None
+                tries = self._store.moves.take_output(run_id, OUTPUT_LEASE_S)
+                if tries is None:
+                    return None
+                try:
+                    output, error = self._output.of(run_id, plan, tries)
+                except ServiceUnavailable:
+                    self._store.moves.leave_output(run_id, OUTPUT_AGAIN_S)
+                    raise
         moved = self._store.moves.finish(run_id, output, error)
         if moved is not None:
             self._tell(moved)

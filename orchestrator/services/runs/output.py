@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Above this many bytes it is kept as an artifact, and the run's row names it.
 MAX_OUTPUT_BYTES = 1 << 20
+#: How often it is tried where workers end meanwhile.
+MAX_TRIES = 3
 #: No attempt's output has this name: attempts count from 1.
 _NAME = name_of(0, 0)
 
@@ -33,12 +35,19 @@ class RunOutput:
         self._artifacts = artifacts
         self._clock = clock
 
-    def of(self, run_id: UUID, plan: Plan) -> tuple[Any, Mapping[str, Any] | None]:
-        """Return (output, None), or (None, why the run fails).
+    def of(self, run_id: UUID, plan: Plan, tries: int) -> tuple[Any, Mapping[str, Any] | None]:
+        """Return (output, None), or (None, why the run fails). `tries`: see `Moves.take_output`.
+
+        A run that fails or is cancelled has no output, and its error is the task's: (None, None).
 
         Whatever is wrong with the value is the run's error: raised, it would come back each time
         somebody tries to end the run. ServiceUnavailable alone is raised: it passes.
         """
+        if tries == 0:
+            return None, None
+        if tries > MAX_TRIES:
+            message = f"settings.output: {MAX_TRIES} workers ended while they worked it out"
+            return None, TaskError(code="worker_lost", message=message).as_dict()
         try:
             return self._computed(run_id, plan), None
         except ServiceUnavailable:

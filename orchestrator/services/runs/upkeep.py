@@ -80,6 +80,8 @@ class Upkeep:
         self._artifacts = artifacts
         self._keep_days = keep_days
         self._tidied: datetime | None = None
+        #: When workers were asked to end a run.
+        self._asked: dict[UUID, datetime] = {}
         self._pruning: threading.Thread | None = None
 
     def run_forever(self, stop: StopSignal, *, alive: Callable[[], None] = lambda: None) -> None:
@@ -239,8 +241,14 @@ class Upkeep:
         return len(releases)
 
     def _settle(self) -> int:
-        runs = self._store.fleet.settled_runs(_BATCH)
-        return _each("end a run", lambda run: self._engine.settle_run(*run) is not None, runs)
+        now = self._clock.now()
+        # A worker that was asked for a run's output has some time for it.
+        since = now - timedelta(seconds=self._settings.unclaimed_s)
+        self._asked = {run: at for run, at in self._asked.items() if at > since}
+        runs = self._store.fleet.settled_runs(_BATCH, tuple(self._asked))
+        ended = _each("end a run", lambda run: self._engine.settle_run(*run) is not None, runs)
+        self._asked |= {run: now for run, _, _ in runs}
+        return ended
 
 
 def _each(what: str, step: Callable[[T], int], things: Iterable[T]) -> int:

@@ -15,7 +15,7 @@ from tests.contract.rigs import PostgresRig
 
 #: Enough of each placeholder for any of the statements.
 _VALUES: dict[str, Any] = {
-    "children": [1], "host": "h", "id": str(uuid4()), "lease_s": 10.0, "limit": 9,
+    "but": [], "children": [1], "host": "h", "id": str(uuid4()), "lease_s": 10.0, "limit": 9,
     "name": "n", "older_s": 5.0, "only": False, "pid": 1, "queue": "default",
     "queues": ["default"], "slots": 2, "tenants": [], "version": "1", "worker_id": str(uuid4()),
 }  # fmt: skip

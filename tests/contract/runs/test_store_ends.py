@@ -277,3 +277,32 @@ def test_seq_counts_every_event(rig: Rig) -> None:
         ("c", "queued"), ("c", "running"), ("c", "succeeded"), ("d", "queued"),
         ("d", "running"), ("d", "succeeded"), (None, "succeeded"),
     ]  # fmt: skip
+
+
+def test_one_at_a_time_takes_a_runs_output(rig: Rig) -> None:
+    player, moves = Player(rig.store, plan(node("a"), output="1")), rig.store.moves
+    assert moves.take_output(new_id(), 30.0) is None
+    assert moves.take_output(player.run_id, 30.0) is None
+    player.do("a")
+    assert moves.take_output(player.run_id, 30.0) == 1
+    assert moves.take_output(player.run_id, 30.0) is None
+    # Given back undone, it was no try.
+    moves.leave_output(player.run_id, 0.0)
+    assert moves.take_output(player.run_id, 0.0) == 1
+    assert moves.take_output(player.run_id, 30.0) == 2
+    assert player.finish(output=1)
+    assert moves.take_output(player.run_id, 30.0) is None
+
+
+def test_a_run_that_fails_has_no_output_to_take(rig: Rig) -> None:
+    player = Player(rig.store, plan(node("a"), output="1"))
+    player.fail("a")
+    assert rig.store.moves.take_output(player.run_id, 30.0) == 0
+
+
+def test_settled_runs_leaves_out_those_that_are_named(rig: Rig) -> None:
+    player = Player(rig.store, plan(node("a"), output="1"))
+    player.do("a")
+    assert player.run_id in {run_id for run_id, _, _ in rig.store.fleet.settled_runs(1000)}
+    left = rig.store.fleet.settled_runs(1000, [player.run_id])
+    assert player.run_id not in {run_id for run_id, _, _ in left}

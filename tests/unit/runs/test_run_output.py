@@ -13,10 +13,11 @@ from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.errors import NotFound, ServiceUnavailable
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.run import Run
-from orchestrator.models.runs.task import Value
+from orchestrator.models.runs.task import Failure, TaskError, Value
 from orchestrator.ports.runtime import Artifact
 from orchestrator.services.runs import large_outputs
-from orchestrator.services.runs.engine import WorkflowEngine
+from orchestrator.services.runs.engine import OUTPUT_LEASE_S, WorkflowEngine
+from orchestrator.services.runs.output import MAX_TRIES
 from orchestrator.services.runs.upkeep import Upkeep
 from orchestrator.settings import Upkeep as UpkeepSettings
 from orchestrator.settings import Worker
@@ -43,10 +44,10 @@ class Rig:
     """One run of a node `big`, whose outputs are large above 100 bytes, and what it returns."""
 
     def __init__(self, output: str) -> None:
-        clock = SettableClock()
+        self.clock = clock = SettableClock()
         self.store = MemoryStore(clock)
         self.kept = Flaky()
-        dispatcher = MemoryDispatcher()
+        self.dispatcher = dispatcher = MemoryDispatcher()
         self.engine = WorkflowEngine(self.store, dispatcher, (), clock, self.kept)
         self.upkeep = Upkeep(self.store, self.engine, dispatcher, clock, UpkeepSettings(), Worker())
         nodes = [{"id": "big", "type": "noop"}]
@@ -114,7 +115,11 @@ def test_a_run_whose_artifacts_are_away_is_settled_and_ends_later() -> None:
     rig.kept.away = True
     assert rig.end({"n": 5, "pad": "x" * SMALL}).state == "running"
     assert rig.upkeep.round().settled_runs == 0
+    for _ in range(2 * MAX_TRIES):
+        rig.clock.advance(60)
+        assert rig.upkeep.round().settled_runs == 0
     rig.kept.away = False
+    rig.clock.advance(60)
     assert rig.upkeep.round().settled_runs == 1
     assert rig.run().output == 5
 
@@ -143,3 +148,61 @@ def test_the_body_of_a_run_that_has_ended_only_looks(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(rig.store.reads, "outputs", lambda *given: calls.append(given))
     assert rig.engine.finish_run(rig.run_id) is None
     assert calls == []
+
+
+def test_what_failed_is_the_runs_error_and_not_what_its_output_misses() -> None:
+    rig = Rig("nodes.big.output.rows")
+    claim_id = new_id()
+    moved = rig.store.moves.claim(rig.run_id, [(0, 1)], claim_id=claim_id, owner=OWNER)
+    assert moved is not None
+    plan = rig.engine.plan(moved.workflow_id, moved.version)
+    failure = Failure(
+        error=TaskError(code="value_error", message="division by zero"), retryable=False
+    )
+    rig.engine.report(moved.claimed[0], failure, plan)
+    run = rig.run()
+    assert (run.state, run.output) == ("failed", None)
+    assert run.error == {
+        "code": "task_failed", "node_id": "big", "message": "big: division by zero",
+    }  # fmt: skip
+
+
+def not_at_work(rig: Rig) -> WorkflowEngine:
+    """Return the engine of an API or a scheduler beside the rig's."""
+    return WorkflowEngine(
+        rig.store, rig.dispatcher, (), rig.clock, rig.kept, works=False,
+    )  # fmt: skip
+
+
+def test_who_is_no_worker_asks_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("nodes.big.output")
+    rig.engine = not_at_work(rig)
+    assert rig.end(7).state == "running"
+    asked = rig.dispatcher.fired
+    # The chord's body, and the request.
+    assert asked == [rig.run_id] * 2
+    upkeep = Upkeep(rig.store, rig.engine, rig.dispatcher, rig.clock, UpkeepSettings(), Worker())
+    assert upkeep.round().settled_runs == 0
+    assert upkeep.round().settled_runs == 0
+    # Not each second: a worker has some time for it.
+    assert len(asked) == 3
+    rig.clock.advance(UpkeepSettings().unclaimed_s + 1)
+    upkeep.round()
+    assert len(asked) == 4
+
+
+def test_workers_that_end_over_it_end_the_run_at_last() -> None:
+    rig = Rig("nodes.big.output")
+    rig.engine = not_at_work(rig)
+    rig.end(7)
+    for number in range(1, MAX_TRIES + 1):
+        assert rig.store.moves.take_output(rig.run_id, OUTPUT_LEASE_S) == number
+        # Nobody else begins meanwhile.
+        assert rig.store.moves.take_output(rig.run_id, OUTPUT_LEASE_S) is None
+        rig.clock.advance(OUTPUT_LEASE_S + 1)
+    worker = WorkflowEngine(rig.store, rig.dispatcher, (), rig.clock, rig.kept)
+    worker.finish_run(rig.run_id)
+    run = rig.run()
+    assert run.state == "failed"
+    assert run.error is not None
+    assert run.error["code"] == "worker_lost"

@@ -162,6 +162,7 @@ SELECT id FROM runs
 SELECT r.id, r.workflow_id, r.version
   FROM runs r JOIN run_counters c ON c.run_id = r.id
  WHERE r.state IN ('queued', 'running', 'paused', 'cancelling') AND c.open = 0
+   AND r.id <> ALL (%(but)s::uuid[])
  ORDER BY r.id LIMIT %(limit)s;
 
 -- name: oldest_needed
