@@ -16,7 +16,7 @@ from uuid import UUID
 
 from orchestrator.errors import HandlerError
 from orchestrator.models.definitions.plan import PlanNode
-from orchestrator.models.runs.task import Failure, Outcome, Skip, TaskError, Value, Wait
+from orchestrator.models.runs.task import Cancelled, Failure, Outcome, Skip, TaskError, Value, Wait
 from orchestrator.models.secret import refused
 from orchestrator.services.secrets.masking import Masker
 from workers.child import capture_hub
@@ -145,6 +145,8 @@ def hidden(masker: Masker | None, outcome: Outcome) -> Outcome:
             return Skip(reason=masker.error(reason))
         case Wait(memo=memo):
             return Wait(seconds=outcome.seconds, memo=masker.value(dict(memo)))
+        case Cancelled():
+            return outcome
 
 
 class _OwnLogs(logging.Filter):
