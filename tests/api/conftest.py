@@ -125,7 +125,7 @@ def build_core(**replace: Any) -> Core:
     }
     auth = Auth(admin_key=KEY, secret_key=SECRET_KEY)
     settings = Settings(auth=auth, web=Web(max_body_bytes=MAX_BODY, threads=4))
-    return bootstrap.build(settings, **parts)
+    return bootstrap.build(settings, measured=True, **parts)
 
 
 @pytest.fixture
