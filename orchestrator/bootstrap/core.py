@@ -1,4 +1,4 @@
-"""The composition root: the only module that names both services and adapters."""
+"""The composition root of processes that have servers: which adapters answer which ports."""
 
 from __future__ import annotations
 

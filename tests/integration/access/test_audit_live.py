@@ -268,7 +268,7 @@ def test_what_a_sign_in_elsewhere_changes_is_recorded_with_it(here: Here) -> Non
     steps["auth.user_created"] = lambda: new("bea")
     steps["auth.identity_linked"] = lambda: identities.link(ada, issuer, new_id().hex)
     steps["auth.roles_changed"] = lambda: identities.set_roles(ada.id, DEFAULT_TENANT, ["editor"])
-    steps["auth.sign_in"] = lambda: here.core.access.open_session(ada.id, address="", agent="")
+    steps["auth.sign_in"] = lambda: here.core.access.sessions.open(ada.id, address="", agent="")
     for action, step in steps.items():
         before, last = here.rows(), here.last()
         with here.when_recording("RAISE EXCEPTION 'no entry today'"), pytest.raises(DBAPIError):
