@@ -89,7 +89,7 @@ class MemoryWorker:
 
     def _execute(self, release: Release) -> None:
         wanted = [(release.task_no, release.attempt)]
-        moved = self._core.store.moves.claim(
+        moved = self._core.store.moves.claim_attempts(
             release.run_id, wanted, claim_id=uuid4(), owner=self._owner
         )
         if moved is None:

@@ -125,7 +125,7 @@ def here(databases: Databases, redis_server_url: str) -> Iterator[Here]:
     def begin(run_id: UUID) -> None:
         owner = Owner(worker_id=new_id(), pid=1)
         queued = [(t.task_no, t.attempt) for t in rig.store.reads.tasks(run_id)]
-        assert rig.store.moves.claim(run_id, queued, claim_id=new_id(), owner=owner)
+        assert rig.store.moves.claim_attempts(run_id, queued, claim_id=new_id(), owner=owner)
 
     yield Here(app.test_client(), KEY, begin, rig, app, store, core)
     store.close()
