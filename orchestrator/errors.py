@@ -210,9 +210,3 @@ class EgressBlocked(ZQError):
     """The address is not public, and ZQ_EGRESS__ALLOW does not name it."""
 
     code = "egress_blocked"
-
-
-class ClaimLost(ZQError):
-    """Another owner has this attempt now; what this one computed changes nothing."""
-
-    code = "claim_lost"

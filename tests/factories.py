@@ -144,7 +144,7 @@ def start(store: Store, plan: PlanJson, **more: Any) -> Moved:
     """Store a workflow with this plan and start a run of it; the keywords go to the run."""
     workflow = store_workflow(store, plan, tenant_id=more.get("tenant_id", DEFAULT_TENANT))
     with store.begin() as work:
-        return work.start(new_run(workflow, **more))
+        return work.store_run(new_run(workflow, **more))
 
 
 def beat(

@@ -119,7 +119,7 @@ class RunMachine(RuleBasedStateMachine):
         mine = _fence(self.current.get(key)) == _fence(claim)
         lines = [LogLine(task_no=claim.task_no, level="info", message="x", age_s=0.1)] * (at % 3)
         take = Take(owner=self._owner(at), queues=("default",), limit=at % 3)
-        moved = self.store.moves.settle(
+        moved = self.store.moves.settle_attempts(
             claim.run_id,
             claim.claim_id,
             [Ending(task_no=claim.task_no, attempt=claim.attempt, state=state, **more)],
@@ -167,7 +167,7 @@ class RunMachine(RuleBasedStateMachine):
         claim_id, wanted = uuid4(), [(release.task_no, release.attempt)]
         for _ in range(1 + (at % 4 == 0)):
             # Twice: the answer to the first was lost.
-            moved = self.store.moves.claim(
+            moved = self.store.moves.claim_attempts(
                 release.run_id, wanted, claim_id=claim_id, owner=self._owner(at)
             )
         self._told(moved)
@@ -254,17 +254,17 @@ class RunMachine(RuleBasedStateMachine):
             self._settle(held.claim, "timed_out" if timeout else "lost", error=ERROR)
         for found in (fleet.due(100), *(fleet.backlog(q, 2) for q in fleet.ready_queues())):
             for run_id, task_nos in found.items():
-                self._told(self.store.moves.queue(run_id, task_nos))
+                self._told(self.store.moves.queue_tasks(run_id, task_nos))
         self.mail += fleet.unclaimed(fleet.waiting_queues(), 6.0, 100)
         for run_id in fleet.overdue_runs(100):
-            self.store.moves.cancel(run_id, RunState.TIMED_OUT)
+            self.store.moves.cancel_run(run_id, RunState.TIMED_OUT)
         for run_id, _, _ in fleet.settled_runs(100):
-            assert self.store.moves.finish(run_id, {"n": 1}, None)
+            assert self.store.moves.end_run(run_id, {"n": 1}, None)
 
     def cancel(self, at: int) -> None:
         """Cancel a run, in whatever state it is."""
         to = RunState.CANCELLED if at % 2 else RunState.TIMED_OUT
-        self.store.moves.cancel(self.runs[at % len(self.runs)], to)
+        self.store.moves.cancel_run(self.runs[at % len(self.runs)], to)
 
     def mark(self, at: int) -> None:
         """Settle a task by hand; who held it is a zombie from now on."""
@@ -278,7 +278,7 @@ class RunMachine(RuleBasedStateMachine):
             state=("succeeded", "failed", "skipped")[at % 3],
             output={"taken": ["x"]} if at % 3 == 0 and at % 2 else None,
         )  # fmt: skip
-        moved = self.store.moves.mark(run_id, how, at % 4)
+        moved = self.store.moves.mark_task(run_id, how, at % 4)
         assert run is not None
         assert moved is not None
         assert moved.was == task.state
@@ -290,7 +290,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def pause_or_resume(self, at: int) -> None:
         """Pause a running run, or let a paused one go on."""
-        run_id, steer = self.runs[at % len(self.runs)], self.store.moves.steer
+        run_id, steer = self.runs[at % len(self.runs)], self.store.moves.steer_run
         moved = steer(run_id, RunState.RUNNING, RunState.PAUSED)
         if moved is not None and moved.was == RunState.PAUSED:
             self._told(steer(run_id, RunState.PAUSED, RunState.RUNNING))
@@ -309,7 +309,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def _fair_round(self) -> None:
         for run_id in self.runs:
-            self._told(self.store.moves.steer(run_id, RunState.PAUSED, RunState.RUNNING))
+            self._told(self.store.moves.steer_run(run_id, RunState.PAUSED, RunState.RUNNING))
         self.rig.pass_time(44)
         self.go_on(0)
         for claim in list(self.current.values()):

@@ -65,7 +65,7 @@ def create_app(core: Core, *, only: Only = "all") -> Flask:
     headers.install(app)
     bodies.install(app, core.settings)
     errors.install(app)
-    run_started, watching, limited = metrics.install(app)
+    run_started, watching, limited = metrics.install(app, core.store_seconds)
     compression.install(app)
     deprecation.install(app)
     origins = cors.read(web.origins)

@@ -15,4 +15,5 @@ def make_app(found: Settings | None = None, *, only: Only = "all") -> Flask:
     found = found or load_settings()
     # A socket reads the record once a second at most: it needs no connection of its own.
     size = max(found.database.pool_size, found.web.threads)
-    return create_app(bootstrap.build(found, pool_size=size, role="zq_api", works=False), only=only)
+    core = bootstrap.build(found, pool_size=size, role="zq_api", measured=True, works=False)
+    return create_app(core, only=only)

@@ -1,4 +1,4 @@
-"""The composition root: the only module that names both services and adapters."""
+"""The composition root of processes that have servers: which adapters answer which ports."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
+    from prometheus_client import Histogram
 
     from orchestrator.services.access.facade import Access
 
@@ -62,6 +63,8 @@ class Core:
 
     settings: Settings
     store: Store
+    #: How long its operations take, where that is measured.
+    store_seconds: Histogram | None
     dispatcher: Dispatcher
     channel: Channel
     artifacts: Artifacts
@@ -240,6 +243,7 @@ def build(
     role: str = "zq_engine",
     keep: bool = False,
     works: bool = True,
+    measured: bool = False,
     **replace: Any,
 ) -> Core:
     """Wire a process. `replace` takes ready-made parts by their name in `Core` (tests do).
@@ -249,6 +253,7 @@ def build(
     `keep` the main thread keeps its connection, as suits one that says one statement after another.
     Without `works` nothing that a definition says is evaluated at the end of a run: workers are
     asked to.
+    `measured`: this process exports how long the operations of its store take.
     """
     clock = replace.get("clock") or SystemClock()
     settings = settings if "store" in replace else resolve(settings)
@@ -265,6 +270,13 @@ def build(
         kept_plans=database.kept_plans,
         keep=keep and database.kept_connection,
     )
+    record, store_seconds = store, None
+    if measured:
+        # Only here: of no use to a process that exports nothing.
+        from orchestrator.bootstrap import timing
+
+        store_seconds = timing.store_seconds()
+        store = timing.timed(store, store_seconds)
     channel = replace.get("channel") or RedisChannel(
         settings.redis.url,
         prefix=settings.redis.prefix,
@@ -298,6 +310,7 @@ def build(
     return Core(
         settings=settings,
         store=store,
+        store_seconds=store_seconds,
         dispatcher=dispatcher,
         channel=channel,
         artifacts=kept,
@@ -312,7 +325,7 @@ def build(
         auditing=Auditing(store.audit),
         secrets=secrets(settings, store, quotas),
         variables=variables(settings, store),
-        enter=cache(lambda: _access(settings, store, clock, replace)),
+        enter=cache(lambda: _access(settings, record, clock, replace)),
         upkeep=Upkeep(
             store,
             engine,

@@ -1,6 +1,6 @@
 """What a worker's supervisor needs all the time: beats, and leases that it watches.
 
-The third composition root, apart from `bootstrap` since that one's libraries take 40 megabytes,
+A composition root apart from `bootstrap.core`, since that one's libraries take 40 megabytes,
 which an idle supervisor never uses: it builds that core when it has to end an attempt.
 """
 

@@ -1,6 +1,6 @@
 """The same services on the memory adapters: no servers, one process, gone with it.
 
-The second composition root, apart from `bootstrap` because that one's libraries take a second to
+A composition root apart from `bootstrap.core`, because that one's libraries take a second to
 import and nothing here needs them. Does no work by itself: `workers.in_memory.worker` does.
 """
 
@@ -41,7 +41,7 @@ class SkippingClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryCore:
-    """What `bootstrap.Core` is elsewhere, for one process and its memory."""
+    """What `bootstrap.core.Core` is elsewhere, for one process and its memory."""
 
     store: MemoryStore
     artifacts: MemoryArtifacts
@@ -61,7 +61,6 @@ def build_in_memory(observers: Sequence[Observer] = ()) -> MemoryCore:
     """Wire a core; `observers` are told of every event after its commit."""
     clock = SkippingClock()
     store = MemoryStore(clock)
-    artifacts = MemoryArtifacts()
 
     def finish(run_id: UUID) -> None:
         engine.finish_run(run_id)

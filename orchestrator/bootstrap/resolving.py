@@ -1,6 +1,7 @@
 """What settings leave open, found on this machine: running embedded servers, the home's secret key.
 
-Apart from `bootstrap`, so that a process which only starts others need not import what they use.
+Apart from `bootstrap.core`, so that a process which only starts others need not import what
+they use.
 """
 
 from __future__ import annotations

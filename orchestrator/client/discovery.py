@@ -1,6 +1,6 @@
 """Which server the command line speaks to, and as whom: named, set, signed in, or in the home.
 
-Knows the order only; how a sign-in is kept and renewed is `cli.login_file`.
+Knows the order only; how a sign-in is kept and renewed is `sign_in`.
 """
 
 from __future__ import annotations

@@ -142,13 +142,13 @@ class Moves(Protocol):
     A call that finds nothing to do returns None; losing to somebody else is ordinary.
     """
 
-    def start(self, new: NewRun) -> Moved | None:
-        """Store a run with its tasks and first events, as `UnitOfWork.start` does, all at once.
+    def store_run_of_newest(self, new: NewRun) -> Moved | None:
+        """Store a run with its tasks and first events, as `UnitOfWork.store_run` does, all at once.
 
         None unless `new.version` is the newest one of a workflow that may start runs.
         """
 
-    def claim(
+    def claim_attempts(
         self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
     ) -> Moved | None:
         """Take queued (task_no, attempt) pairs for one owner: queued -> running.
@@ -157,7 +157,7 @@ class Moves(Protocol):
         no answer asks again.
         """
 
-    def settle(
+    def settle_attempts(
         self,
         run_id: UUID,
         claim_id: UUID,
@@ -175,19 +175,19 @@ class Moves(Protocol):
         records lines. Log events come first in `events`.
         """
 
-    def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
+    def queue_tasks(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
         """Give ready and due tasks their next message."""
 
-    def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
+    def cancel_run(self, run_id: UUID, to: RunState) -> Moved | None:
         """Stop a run; it ends as `to` when no attempt is live. None for an unknown run."""
 
-    def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
+    def steer_run(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
         """Pause or resume: move a run that is `was`. `Moved.was` tells what it really was.
 
         On resume every queued attempt is in `queued`: workers dropped their announcements.
         """
 
-    def mark(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
+    def mark_task(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
         """Settle a task by hand and let dependants follow; whoever holds it has lost it.
 
         `Moved.was` tells what the task was. Without events nothing was changed: the run is neither
@@ -204,5 +204,5 @@ class Moves(Protocol):
     def leave_output(self, run_id: UUID, again_s: float) -> None:
         """Give back what `take_output` took, undone: no try of it; the next is after so long."""
 
-    def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
+    def end_run(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """End a run whose tasks have all ended; None when it has ended already or cannot yet."""

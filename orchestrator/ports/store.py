@@ -33,10 +33,10 @@ class UnitOfWork(Protocol):
     def quotas(self) -> QuotaChecks:
         """What counts against a tenant's quotas."""
 
-    def start(self, new: NewRun) -> Moved:
+    def store_run(self, new: NewRun) -> Moved:
         """Store a run with its tasks and first events."""
 
-    def rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
+    def store_rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
         """Store a run of `new.origin_run_id`'s version and input in which only `again` runs.
 
         The other tasks are taken over as they ended, with their outputs; one kept in a file is

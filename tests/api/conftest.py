@@ -85,7 +85,7 @@ class Api:
         if not wanted:
             return []
         owner = Owner(worker_id=uuid4(), pid=1)
-        moved = self.core.store.moves.claim(run_id, wanted, claim_id=uuid4(), owner=owner)
+        moved = self.core.store.moves.claim_attempts(run_id, wanted, claim_id=uuid4(), owner=owner)
         assert moved is not None
         return list(self.core.engine.claimed(moved).claimed)
 
@@ -125,7 +125,7 @@ def build_core(**replace: Any) -> Core:
     }
     auth = Auth(admin_key=KEY, secret_key=SECRET_KEY)
     settings = Settings(auth=auth, web=Web(max_body_bytes=MAX_BODY, threads=4))
-    return bootstrap.build(settings, **parts)
+    return bootstrap.build(settings, measured=True, **parts)
 
 
 @pytest.fixture

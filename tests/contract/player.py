@@ -57,7 +57,9 @@ class Player:
         """Claim the present attempts of tasks under one new claim."""
         wanted = [(self.numbers[n], attempt or self.task(n).attempt) for n in node_ids]
         claim_id = uuid4()
-        moved = self.store.moves.claim(self.run_id, wanted, claim_id=claim_id, owner=self.owner)
+        moved = self.store.moves.claim_attempts(
+            self.run_id, wanted, claim_id=claim_id, owner=self.owner
+        )
         if moved:
             names = {no: n for n, no in self.numbers.items()}
             self.claims.update((names[c.task_no], claim_id) for c in moved.claimed)
@@ -78,7 +80,7 @@ class Player:
         room: int = 1000,
     ) -> Moved:
         """Settle under a claim; the run must be there."""
-        moved = self.store.moves.settle(
+        moved = self.store.moves.settle_attempts(
             self.run_id, claim_id, endings, logs=logs, take=take, room=room
         )
         assert moved is not None
@@ -114,15 +116,15 @@ class Player:
 
     def queue(self, *node_ids: str) -> Moved | None:
         """Give tasks their next message."""
-        return self.store.moves.queue(self.run_id, [self.numbers[n] for n in node_ids])
+        return self.store.moves.queue_tasks(self.run_id, [self.numbers[n] for n in node_ids])
 
     def cancel(self, to: RunState = RunState.CANCELLED) -> Moved | None:
         """Cancel the run."""
-        return self.store.moves.cancel(self.run_id, to)
+        return self.store.moves.cancel_run(self.run_id, to)
 
     def finish(self, output: Any = None, error: Mapping[str, Any] | None = None) -> Moved | None:
         """Finish the run."""
-        return self.store.moves.finish(self.run_id, output, error)
+        return self.store.moves.end_run(self.run_id, output, error)
 
     def line(
         self, node_id: str, message: str, *, level: str = "info", age_s: float = 0.0

@@ -139,7 +139,9 @@ class Hand:
         wanted = [(t.task_no, t.attempt) for t in tasks if t.state == "queued"]
         if not wanted:
             return []
-        moved = self.core.store.moves.claim(run_id, wanted, claim_id=uuid4(), owner=self._owner)
+        moved = self.core.store.moves.claim_attempts(
+            run_id, wanted, claim_id=uuid4(), owner=self._owner
+        )
         assert moved is not None
         return list(self.core.engine.claimed(moved).claimed)
 

@@ -167,7 +167,7 @@ class Routes(Blueprint):  # type: ignore[misc, unused-ignore]
         return _sends(_IDEMPOTENCY_KEY, conflict=409)
 
     def matched(self) -> Decorator:
-        """Document that a route takes If-Match; `workflow_answers.expected_version` reads it."""
+        """Document that a route takes If-Match; `etags.expected_version` reads it."""
         return _sends(_IF_MATCH, conflict=412)
 
     def tagged(self) -> Decorator:

@@ -1,4 +1,7 @@
-"""/metrics: requests by route, watchers, and runs started here. Labels are bounded, never an id."""
+"""/metrics: requests by route, watchers, runs started here, and how long the record took.
+
+Labels are bounded, never an id.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import os
 from collections.abc import Callable
 
 from flask import Flask
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_flask_exporter import PrometheusMetrics
 from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
 
 
-def install(app: Flask) -> tuple[Callable[[], None], Callable[[int], None], Callable[[str], None]]:
+def install(
+    app: Flask, store_seconds: Histogram | None
+) -> tuple[Callable[[], None], Callable[[int], None], Callable[[str], None]]:
     """Export the metrics of an application; return what is to be told of a run started here, of
     watchers that come (+1) and go (-1), and of a request over the limit of its class.
 
@@ -22,6 +27,8 @@ def install(app: Flask) -> tuple[Callable[[], None], Callable[[int], None], Call
     registry = CollectorRegistry()
     kind = GunicornInternalPrometheusMetrics if many else PrometheusMetrics
     kind(app, group_by="url_rule", defaults_prefix="zq", registry=registry)
+    if store_seconds is not None:
+        registry.register(store_seconds)
     runs = Counter("zq_runs_started_total", "Runs this API has started", registry=registry)
     watchers = Gauge(
         "zq_stream_clients",

@@ -99,7 +99,11 @@ class Runtime:
         while rest := batch.take(self._first(run_id, batch)):
             claim_id = uuid4()
             moved = self._insist(
-                self._core.store.moves.claim, run_id, rest, claim_id=claim_id, owner=self._owner
+                self._core.store.moves.claim_attempts,
+                run_id,
+                rest,
+                claim_id=claim_id,
+                owner=self._owner,
             )
             if moved is None:
                 continue

@@ -38,7 +38,7 @@ class Stuck(ZQError):
 
 
 class MemoryServer:
-    """Workflows and runs of one process. `pins` stand in for nodes' work (`memory_worker.Pin`)."""
+    """Workflows and runs of one process. `pins` stand in for nodes' work (`worker.Pin`)."""
 
     def __init__(
         self,

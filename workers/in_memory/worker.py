@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from orchestrator.bootstrap.memory import MemoryCore
 from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
@@ -89,7 +89,7 @@ class MemoryWorker:
 
     def _execute(self, release: Release) -> None:
         wanted = [(release.task_no, release.attempt)]
-        moved = self._core.store.moves.claim(
+        moved = self._core.store.moves.claim_attempts(
             release.run_id, wanted, claim_id=uuid4(), owner=self._owner
         )
         if moved is None:
@@ -119,15 +119,6 @@ class MemoryWorker:
         if node.id in self._pins:
             return _called(self._pins[node.id], config)
         return run_handler(node.type, config, context)
-
-    def finish(self, run_id: UUID) -> None:
-        """Work until a run has ended, or nothing is left that moves by itself."""
-        while not self._has_ended(run_id) and self.step():
-            pass
-
-    def _has_ended(self, run_id: UUID) -> bool:
-        run = self._core.store.tables.runs.get(run_id)
-        return run is None or run.state.ended
 
 
 def _among(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:

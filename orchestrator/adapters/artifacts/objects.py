@@ -1,4 +1,4 @@
-"""Artifacts in an object store that fsspec knows, S3 above all: laid out as `artifacts.py` does.
+"""Artifacts in an object store that fsspec knows, S3 above all: laid out as `folder.py` does.
 
 A folder that was used until now can be copied into the bucket as it is.
 """

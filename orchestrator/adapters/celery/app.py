@@ -59,7 +59,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_soft_shutdown_timeout=0,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        # On, workers' signs of life and `celery_events.py`; messages themselves are not shown.
+        # On, workers' signs of life and `flower.py`; messages themselves are not shown.
         worker_send_task_events=settings.broker.flower_events,
         task_send_sent_event=False,
         broker_connection_retry_on_startup=True,

@@ -38,11 +38,11 @@ class MemoryMoves:
         self._audit = audit
         self._start = start
 
-    def start(self, new: NewRun) -> Moved | None:
+    def store_run_of_newest(self, new: NewRun) -> Moved | None:
         """See the port."""
         return self._start(new)
 
-    def claim(
+    def claim_attempts(
         self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
     ) -> Moved | None:
         """See the port."""
@@ -70,7 +70,7 @@ class MemoryMoves:
                 input=unpack(run.input),
             )
 
-    def settle(
+    def settle_attempts(
         self,
         run_id: UUID,
         claim_id: UUID,
@@ -91,7 +91,7 @@ class MemoryMoves:
                 self._tables.woken.set()
             return _settled(run, settlement)
 
-    def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
+    def queue_tasks(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
         """See the port."""
         with self._tables.lock:
             run = self._tables.runs.get(run_id)
@@ -114,7 +114,7 @@ class MemoryMoves:
                 queued=tuple(task.release(run_id) for task in tasks),
             )
 
-    def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
+    def cancel_run(self, run_id: UUID, to: RunState) -> Moved | None:
         """See the port."""
         with self._tables.lock:
             run = self._tables.runs.get(run_id)
@@ -136,7 +136,7 @@ class MemoryMoves:
             self._audit.record_move(run_id, was, str(RunState.CANCELLING))
             return moved(run, events=tuple(events), settled=tuple(t.task_no for t in gone), was=was)
 
-    def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
+    def steer_run(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
         """See the port."""
         with self._tables.lock:
             run = self._tables.runs.get(run_id)
@@ -160,7 +160,7 @@ class MemoryMoves:
                 queued=tuple(t.release(run_id) for t in sorted(waiting, key=_urgency)),
             )
 
-    def mark(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
+    def mark_task(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
         """See the port."""
         with self._tables.lock:
             run = self._tables.runs.get(run_id)
@@ -196,7 +196,7 @@ class MemoryMoves:
                 run.output_tries -= 1
                 run.output_until = self._tables.clock.now() + timedelta(seconds=again_s)
 
-    def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
+    def end_run(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""
         with self._tables.lock:
             run = self._tables.runs.get(run_id)

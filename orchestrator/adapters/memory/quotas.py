@@ -108,7 +108,7 @@ class MemoryQuotas:
                 by_run[run_id].append(no)
             moves: list[Moved] = []
             for run_id, numbers in by_run.items():
-                done = self._moves.queue(run_id, numbers)
+                done = self._moves.queue_tasks(run_id, numbers)
                 moves += [done] if done else []
             held += sum(len(m.queued) for m in moves)
             return QueuedWithin(held=held, moves=tuple(moves))

@@ -46,7 +46,7 @@ class MemoryStore:
             if saved.status is WorkflowStatus.ARCHIVED and not saved.ad_hoc:
                 return None
             work, one = MemoryUnitOfWork(self._tables), acting()
-            started = work.start(new)
+            started = work.store_run(new)
             self.audit.record(one, wrote=work.wrote)
             work.commit()
             return started

@@ -48,7 +48,7 @@ class MemoryUnitOfWork:
         self.keys = MemoryKeys(tables, self._undo)
         self.quotas = MemoryQuotaChecks(tables)
 
-    def start(self, new: NewRun) -> Moved:
+    def store_run(self, new: NewRun) -> Moved:
         """See the port. NotFound when the tenant has no such workflow version."""
         tables = self._tables
         found = tables.versions.get((new.workflow_id, new.version))
@@ -76,7 +76,7 @@ class MemoryUnitOfWork:
             size=len(run.tasks),
         )
 
-    def rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
+    def store_rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
         """See the port."""
         origin = self._tables.runs.get(new.origin_run_id) if new.origin_run_id else None
         if origin is None or origin.tenant_id != new.tenant_id or not origin.state.ended:
@@ -88,7 +88,7 @@ class MemoryUnitOfWork:
             input=unpack(origin.input),
             room=0,
         )
-        started = self.start(like_origin)
+        started = self.store_run(like_origin)
         run = self._tables.runs[new.id]
         return take_over(run, origin, started, frozenset(again), new.room)
 

@@ -56,12 +56,12 @@ class PostgresMoves:
         statement, more = with_entry(statement, acting(), *thing)
         return self._call(statement, (*parameters, *more))
 
-    def start(self, new: NewRun) -> Moved | None:
+    def store_run_of_newest(self, new: NewRun) -> Moved | None:
         """See the port."""
         statement, more = with_changes(_START, acting())
         return moved(new.id, self._call(statement, (*starting(new), *more)))
 
-    def claim(
+    def claim_attempts(
         self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
     ) -> Moved | None:
         """See the port."""
@@ -69,7 +69,7 @@ class PostgresMoves:
         row = self._call(_CLAIM, (run_id, numbers, attempts, claim_id, owner.worker_id, owner.pid))
         return moved(run_id, row, claim_id=claim_id)
 
-    def settle(
+    def settle_attempts(
         self,
         run_id: UUID,
         claim_id: UUID,
@@ -103,20 +103,20 @@ class PostgresMoves:
         )
         return moved(run_id, row, claim_id=claim_id, logs=logs)
 
-    def queue(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
+    def queue_tasks(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
         """See the port."""
         return moved(run_id, self._call(_QUEUE, (run_id, list(task_nos))))
 
-    def cancel(self, run_id: UUID, to: RunState) -> Moved | None:
+    def cancel_run(self, run_id: UUID, to: RunState) -> Moved | None:
         """See the port."""
         return moved(run_id, self._call_audited(_CANCEL, ("run", run_id), (run_id, str(to))))
 
-    def steer(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
+    def steer_run(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
         """See the port."""
         values = (run_id, str(was), str(to))
         return moved(run_id, self._call_audited(_STEER, ("run", run_id), values))
 
-    def mark(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
+    def mark_task(self, run_id: UUID, mark: Mark, room: int) -> Moved | None:
         """See the port."""
         output = None if mark.output is None else dumps(mark.output)
         values = (run_id, mark.task_no, mark.state, output, mark.reason, mark.by, room)
@@ -132,7 +132,7 @@ class PostgresMoves:
         with self._pool.cursor() as cursor:
             cursor.execute(_LEAVE_OUTPUT, (again_s, run_id))
 
-    def finish(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
+    def end_run(self, run_id: UUID, output: Any, error: Mapping[str, Any] | None) -> Moved | None:
         """See the port."""
         values = tuple(None if v is None else dumps(v) for v in (output, error))
         return moved(run_id, self._call(_FINISH, (run_id, *values)))

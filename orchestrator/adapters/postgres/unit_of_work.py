@@ -37,7 +37,7 @@ class PostgresUnitOfWork:
         self.keys = PostgresKeys(connection)
         self.quotas = PostgresQuotaChecks(connection)
 
-    def start(self, new: NewRun) -> Moved:
+    def store_run(self, new: NewRun) -> Moved:
         """See the port."""
         row = self._connection.exec_driver_sql(_START, starting(new)).scalar()
         started = moved(new.id, row)
@@ -45,7 +45,7 @@ class PostgresUnitOfWork:
             raise NotFound(f"workflow {new.workflow_id} has no version {new.version}")
         return started
 
-    def rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
+    def store_rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
         """See the port."""
         row = self._connection.exec_driver_sql(
             _RERUN,

@@ -50,7 +50,6 @@ class Child:
     patience_s: float
     #: Whether it begins as a copy of this process, which has imported what it needs.
     copied: bool = False
-    restarts: int = 0
     #: What it said when it refused to start with these settings.
     refused: str = ""
     _popen: forks.Started | None = None
@@ -101,7 +100,6 @@ class Child:
         now = time.monotonic()
         if self._popen is None:
             if now >= self._due:
-                self.restarts += 1
                 self.start()
             return
         if not _has_died(self._popen):

@@ -204,7 +204,6 @@ class Gate:
     def __init__(self, settings: Settings, url: str) -> None:
         self._core = FleetCore(settings)
         self._url = url
-        self._lease_s = settings.worker.lease_s
         self._before = {worker["id"] for worker in self._core.fleet.workers()}
         self._looks = 0
 

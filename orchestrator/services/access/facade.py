@@ -62,13 +62,6 @@ class Access:
         """
         return self.signing_in.sign_in(email, password, address=address, agent=agent)
 
-    def open_session(self, user_id: UUID, *, address: str, agent: str) -> SignedIn:
-        """Open a session for a user whom somebody else vouches for (OpenID Connect).
-
-        Unauthorized when the user is disabled or gone.
-        """
-        return self.sessions.open(user_id, address=address, agent=agent)
-
     def exchange_key(
         self, key: str, *, address: str, scopes: frozenset[Permission] | None = None
     ) -> SignedIn:

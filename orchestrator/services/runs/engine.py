@@ -147,7 +147,7 @@ class WorkflowEngine:
         ]
         first = outcomes[0][0]
         room, take = self.quotas.within(first.run_id, self.room(plan.queues), take)
-        moved = self._store.moves.settle(
+        moved = self._store.moves.settle_attempts(
             first.run_id, first.claim_id, endings, logs=logs, take=take, room=room
         )
         if moved is not None:
@@ -156,7 +156,7 @@ class WorkflowEngine:
 
     def append_logs(self, claim: Claim, lines: Sequence[LogLine]) -> bool:
         """Record log lines of a running attempt; False when the claim is not current any more."""
-        moved = self._store.moves.settle(claim.run_id, claim.claim_id, [], logs=lines)
+        moved = self._store.moves.settle_attempts(claim.run_id, claim.claim_id, [], logs=lines)
         if moved is not None:
             self._tell(moved)
         return bool(moved and moved.events)
@@ -175,7 +175,7 @@ class WorkflowEngine:
 
     def _end(self, claim: Claim, ending: Ending) -> Moved | None:
         room, _ = self.quotas.within(claim.run_id, self._window, None)
-        moved = self._store.moves.settle(claim.run_id, claim.claim_id, [ending], room=room)
+        moved = self._store.moves.settle_attempts(claim.run_id, claim.claim_id, [ending], room=room)
         if moved is not None:
             self.announce(moved)
         return moved
@@ -244,14 +244,14 @@ class WorkflowEngine:
                 except ServiceUnavailable:
                     self._store.moves.leave_output(run_id, OUTPUT_AGAIN_S)
                     raise
-        moved = self._store.moves.finish(run_id, output, error)
+        moved = self._store.moves.end_run(run_id, output, error)
         if moved is not None:
             self._tell(moved)
         return moved
 
     def queue(self, run_id: UUID, task_nos: Sequence[int]) -> int:
         """Queue ready and due tasks of a run and announce them; return how many."""
-        moved = self._store.moves.queue(run_id, task_nos)
+        moved = self._store.moves.queue_tasks(run_id, task_nos)
         if moved is None:
             return 0
         self.announce(moved)

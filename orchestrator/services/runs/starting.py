@@ -92,7 +92,7 @@ class Starting:
             plan = self._plans.within(unit, workflow_id, number)
             room = self._quotas.admit_run(unit.quotas, tenant_id, self._room(plan.queues))
             new = self._new(run_id, tenant_id, workflow_id, number, plan, asked, room)
-            moved = unit.start(new)
+            moved = unit.store_run(new)
         self._remember(tenant_id, workflow_id, saved.version)
         return Started(run_id=run_id, moved=moved, run=_as_stored(new, plan, moved))
 
@@ -106,7 +106,7 @@ class Starting:
             return None
         room = self._quotas.room(tenant_id, self._room(plan.queues))
         new = self._new(run_id, tenant_id, workflow_id, version, plan, asked, room)
-        moved = self._store.moves.start(new)
+        moved = self._store.moves.store_run_of_newest(new)
         if moved is None:
             self._newest.pop((tenant_id, workflow_id), None)
             return None
@@ -134,7 +134,7 @@ class Starting:
             plan = self._plans.keep(workflow_id, 1, compile_plan(workflow))
             room = self._quotas.admit_run(unit.quotas, tenant_id, self._room(plan.queues))
             new = self._new(run_id, tenant_id, workflow_id, 1, plan, asked, room)
-            moved = unit.start(new)
+            moved = unit.store_run(new)
         return Started(run_id=run_id, moved=moved, run=_as_stored(new, plan, moved))
 
     def _new(

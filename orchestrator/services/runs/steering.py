@@ -48,7 +48,7 @@ class Steering:
         A run that is being cancelled already answers the same; an ended one is an IllegalMove.
         """
         run = self._engine.run(tenant_id, run_id)
-        moved = self._store.moves.cancel(run_id, to)
+        moved = self._store.moves.cancel_run(run_id, to)
         if moved is None:
             raise NotFound(f"there is no run {run_id}")
         if moved.was is not None and RunState(moved.was).ended:
@@ -69,7 +69,7 @@ class Steering:
 
     def _steer(self, tenant_id: UUID, run_id: UUID, was: RunState, to: RunState) -> Run:
         self._engine.run(tenant_id, run_id)
-        moved = self._store.moves.steer(run_id, was, to)
+        moved = self._store.moves.steer_run(run_id, was, to)
         if moved is None:
             raise NotFound(f"there is no run {run_id}")
         found = RunState(moved.was or was)
@@ -115,7 +115,7 @@ class Steering:
         )
         room = self._engine.room(self._engine.plan(run.workflow_id, run.version).queues)
         room, _ = self._engine.quotas.within(run_id, room, None)
-        moved = self._store.moves.mark(run_id, mark, room)
+        moved = self._store.moves.mark_task(run_id, mark, room)
         if moved is None or not moved.events:
             run = self._engine.run(tenant_id, run_id)
             raise IllegalMove(_why_not(run, moved.was if moved else None))
@@ -205,7 +205,7 @@ class Steering:
                     return earlier, None
             room = self._engine.quotas.admit_run(unit.quotas, new.tenant_id, new.room)
             new = replace(new, room=room)
-            moved = unit.rerun(new, sorted(again))
+            moved = unit.store_rerun(new, sorted(again))
             note_run(new)
         return new.id, moved
 

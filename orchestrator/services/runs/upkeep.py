@@ -206,7 +206,7 @@ class Upkeep:
         return _each("time a run out", self._time_out, runs)
 
     def _time_out(self, run_id: UUID) -> bool:
-        moved = self._store.moves.cancel(run_id, RunState.TIMED_OUT)
+        moved = self._store.moves.cancel_run(run_id, RunState.TIMED_OUT)
         if moved is not None:
             self._engine.announce(moved)
         return moved is not None

@@ -64,7 +64,7 @@ class World:
 
     def session(self, user_id: UUID) -> str:
         """Return an access token of a new session."""
-        return self.core.access.open_session(user_id, address="192.0.2.9", agent="").access_token
+        return self.core.access.sessions.open(user_id, address="192.0.2.9", agent="").access_token
 
     def keep(self, caller: Caller) -> Caller:
         """Remember a caller."""
@@ -199,7 +199,7 @@ def test_r2_nobody_is_let_in_by_a_route_that_says_nothing() -> None:
     app = create_app(core)
     app.add_url_rule("/api/v1/new", "new.route", lambda: "come in", methods=["GET", "POST"])
     owner = core.access.users.create(ADMIN, email="o@example.org", roles=["owner"])
-    token = core.access.open_session(owner.id, address="192.0.2.9", agent="").access_token
+    token = core.access.sessions.open(owner.id, address="192.0.2.9", agent="").access_token
     for method in ("GET", "POST"):
         headers = {"Authorization": f"Bearer {token}"}
         assert app.test_client().open("/api/v1/new", method=method).status_code == 401

@@ -130,7 +130,9 @@ def test_a_hundred_at_once_with_one_key_start_one_run(api: Api) -> None:
     with ThreadPoolExecutor(16) as pool:
         assert len(set(pool.map(start, range(100)))) == 1
     assert api.stored() == (1, 1)
-    assert "zq_runs_started_total 1.0" in api.get("//metrics").text
+    told = api.get("//metrics").text
+    assert "zq_runs_started_total 1.0" in told
+    assert 'zq_store_seconds_count{operation="reads.run"}' in told
 
 
 @pytest.mark.parametrize("how", ["runs", "execute by id", "execute by definition"])

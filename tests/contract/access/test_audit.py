@@ -175,10 +175,10 @@ def test_moves_of_a_run_say_from_where_to_where(rig: Rig) -> None:
     tenant_id, run_id = play.tenant_id, play.run_id
     play.claim("n0")
     with acts(rig, tenant_id, "a.move"):
-        assert rig.store.moves.steer(run_id, RunState.RUNNING, RunState.PAUSED) is not None
-        again = rig.store.moves.steer(run_id, RunState.RUNNING, RunState.PAUSED)
+        assert rig.store.moves.steer_run(run_id, RunState.RUNNING, RunState.PAUSED) is not None
+        again = rig.store.moves.steer_run(run_id, RunState.RUNNING, RunState.PAUSED)
         assert again is None or not again.events
-        assert rig.store.moves.steer(run_id, RunState.PAUSED, RunState.RUNNING) is not None
+        assert rig.store.moves.steer_run(run_id, RunState.PAUSED, RunState.RUNNING) is not None
         assert play.cancel() is not None
         again = play.cancel()
     assert again is None or not again.events

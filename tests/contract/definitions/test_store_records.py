@@ -73,8 +73,10 @@ def test_change_makes_the_next_version_and_keeps_the_old_one(rig: Rig) -> None:
     assert old is not None
     assert old["name"] == workflow.name
     with rig.store.begin() as work:
-        assert work.start(new_run(workflow)).size == 1, "a run is pinned to the version it names"
-        assert work.start(new_run(changed)).size == 2
+        assert work.store_run(new_run(workflow)).size == 1, (
+            "a run is pinned to the version it names"
+        )
+        assert work.store_run(new_run(changed)).size == 2
 
 
 @pytest.mark.parametrize("version", [1, 3])
@@ -177,7 +179,7 @@ def test_error_rolls_everything_back(rig: Rig) -> None:
         with rig.store.begin() as work:
             work.workflows.add(added, {}, PLAN)
             work.workflows.change(replace(kept, version=2, name="changed"), {}, PLAN)
-            work.start(run)
+            work.store_run(run)
             assert work.keys.take(DEFAULT_TENANT, "k", "d", run.id) is None
             assert work.workflows.get(DEFAULT_TENANT, added.id) == added
             raise Stop
@@ -201,7 +203,7 @@ def test_rolled_back_start_wakes_nobody(rig: Rig) -> None:
 
     def start_in_vain() -> None:
         with rig.store.begin() as work:
-            work.start(new_run(workflow))
+            work.store_run(new_run(workflow))
             raise Stop
 
     with pytest.raises(Stop):
@@ -261,7 +263,7 @@ def _start_with_key(store: Store, workflow: SavedWorkflow) -> UUID:
         known = work.keys.take(DEFAULT_TENANT, "k", "d", run.id)
         if known is not None:
             return known
-        return work.start(run).run_id
+        return work.store_run(run).run_id
 
 
 def _all_at_once(count: int, work: Callable[[], UUID]) -> list[UUID]:
@@ -318,7 +320,7 @@ def test_runs_by_time(rig: Rig) -> None:
     ids = [type(ids[0])(int=(int((noon.timestamp() + i) * 1000) << 80) | base) for i in range(3)]
     for id in ids:
         with rig.store.begin() as work:
-            work.start(new_run(workflow, id=id))
+            work.store_run(new_run(workflow, id=id))
     assert [time_of(id) for id in ids] == [noon + timedelta(seconds=i) for i in range(3)]
 
     def found(**bounds: Any) -> list[UUID]:

@@ -228,7 +228,7 @@ class Playing:
         """Claim a node's present attempt."""
         (task,) = self.store.reads.tasks(self.run_id, node_id=node_id)
         owner = Owner(worker_id=new_id(), pid=1)
-        moved = self.store.moves.claim(
+        moved = self.store.moves.claim_attempts(
             self.run_id, [(task.task_no, task.attempt)], claim_id=new_id(), owner=owner
         )
         assert moved is not None, f"{node_id} is {task.state}"

@@ -52,7 +52,7 @@ def test_duplicate_message_claims_nothing(rig: Rig) -> None:
 
 def test_same_pair_twice_in_one_message_counts_once(rig: Rig) -> None:
     player = Player(rig.store, chain(2))
-    moved = rig.store.moves.claim(
+    moved = rig.store.moves.claim_attempts(
         player.run_id, [(0, 1), (0, 1)], claim_id=uuid4(), owner=player.owner
     )
     assert moved is not None
@@ -62,7 +62,7 @@ def test_same_pair_twice_in_one_message_counts_once(rig: Rig) -> None:
 @pytest.mark.parametrize("attempt", [0, 2, 7])
 def test_stale_attempt_claims_nothing(rig: Rig, attempt: int) -> None:
     player = Player(rig.store, chain(1))
-    moved = rig.store.moves.claim(
+    moved = rig.store.moves.claim_attempts(
         player.run_id, [(0, attempt)], claim_id=uuid4(), owner=player.owner
     )
     assert moved is None
@@ -78,7 +78,7 @@ def test_message_of_the_last_attempt_is_stale_after_a_retry(rig: Rig) -> None:
 
 def test_unknown_run_and_task(rig: Rig) -> None:
     player = Player(rig.store, chain(1))
-    claim = rig.store.moves.claim
+    claim = rig.store.moves.claim_attempts
     assert claim(new_id(), [(0, 1)], claim_id=uuid4(), owner=player.owner) is None
     assert claim(player.run_id, [(5, 1)], claim_id=uuid4(), owner=player.owner) is None
     assert claim(player.run_id, [], claim_id=uuid4(), owner=player.owner) is None

@@ -35,8 +35,8 @@ def test_queue_leaves_others_alone(rig: Rig) -> None:
     player = Player(rig.store, chain(2))
     player.claim("n0")
     assert player.queue("n0", "n1") is None
-    assert rig.store.moves.queue(player.run_id, [17]) is None
-    assert rig.store.moves.queue(new_id(), [0]) is None
+    assert rig.store.moves.queue_tasks(player.run_id, [17]) is None
+    assert rig.store.moves.queue_tasks(new_id(), [0]) is None
     assert player.states() == {"n0": "running", "n1": "pending"}
 
 
@@ -121,7 +121,7 @@ def test_cancel_again_changes_nothing(rig: Rig) -> None:
 
 
 def test_cancel_of_an_unknown_run(rig: Rig) -> None:
-    assert rig.store.moves.cancel(new_id(), RunState.CANCELLED) is None
+    assert rig.store.moves.cancel_run(new_id(), RunState.CANCELLED) is None
 
 
 def test_run_timeout_says_so(rig: Rig) -> None:
@@ -214,7 +214,7 @@ def test_finish_of_a_run_with_open_tasks_or_none_does_nothing(rig: Rig) -> None:
     player.do("n0")
     seq = player.run().seq
     assert player.finish(output=1) is None
-    assert rig.store.moves.finish(new_id(), None, None) is None
+    assert rig.store.moves.end_run(new_id(), None, None) is None
     assert player.run().seq == seq
 
 

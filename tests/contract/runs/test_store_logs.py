@@ -150,7 +150,7 @@ def test_runs_carry_all_of_the_tags_asked_for(rig: Rig) -> None:
     for tags in (("a", "b"), ("b",), ()):
         new = replace(new_run(workflow), tags=tags)
         with rig.store.begin() as work:
-            work.start(new)
+            work.store_run(new)
         ids.append(new.id)
 
     def found(*tags: str) -> list[Any]:

@@ -17,7 +17,7 @@ def mark(player: Player, node_id: str, state: str = "succeeded", **more: Any) ->
     """Mark a task of the run; it must be there."""
     room = more.pop("room", 1000)
     how = Mark(task_no=player.numbers[node_id], node_id=node_id, state=state, by="ada", **more)
-    moved = player.store.moves.mark(player.run_id, how, room)
+    moved = player.store.moves.mark_task(player.run_id, how, room)
     assert moved is not None
     return moved
 
@@ -92,7 +92,7 @@ def test_a_running_attempt_is_taken_from_its_owner(rig: Rig) -> None:
 def test_the_last_task_ends_its_run_also_when_paused(rig: Rig) -> None:
     player = Player(rig.store, chain(2))
     player.claim("n0")
-    rig.store.moves.steer(player.run_id, RunState.RUNNING, RunState.PAUSED)
+    rig.store.moves.steer_run(player.run_id, RunState.RUNNING, RunState.PAUSED)
     moved = mark(player, "n0")
     assert (moved.queued, moved.ready) == ((), 1)
     assert player.states() == {"n0": "succeeded", "n1": "ready"}
@@ -156,7 +156,7 @@ def test_what_may_not_be_marked_is_left_alone(rig: Rig) -> None:
     refused("join", "cancelled")
     assert player.run().seq > before
     assert (
-        rig.store.moves.mark(new_id(), Mark(task_no=0, node_id="a", state="failed", by=""), 0)
+        rig.store.moves.mark_task(new_id(), Mark(task_no=0, node_id="a", state="failed", by=""), 0)
         is None
     )
     assert rig.broken() == []

@@ -54,7 +54,7 @@ def settler(player: Player, node_id: str, state: str = "succeeded") -> Callable[
     """Return the settle of a task that the player holds."""
     ending = Ending(task_no=player.numbers[node_id], attempt=1, state=state)
     claim_id = player.claims[node_id]
-    return lambda: player.store.moves.settle(player.run_id, claim_id, [ending], room=100)
+    return lambda: player.store.moves.settle_attempts(player.run_id, claim_id, [ending], room=100)
 
 
 @pytest.mark.parametrize("turn", range(6))
@@ -106,7 +106,9 @@ def test_racing_claims_have_one_winner(rig: Rig, turn: int) -> None:
     moves = rig.store.moves
     moved = race(
         [
-            lambda: moves.claim(player.run_id, [(0, 1)], claim_id=uuid4(), owner=player.owner)
+            lambda: moves.claim_attempts(
+                player.run_id, [(0, 1)], claim_id=uuid4(), owner=player.owner
+            )
             for _ in range(WIDTH)
         ]
     )

@@ -34,7 +34,7 @@ def test_a_claim_again_brings_the_same_and_changes_nothing(rig: Rig, width: int)
     player = Player(rig.store, join_of(3), input={"x": 1})
     claim_id, wanted = uuid4(), [(no, 1) for no in range(width)]
     first, again = (
-        rig.store.moves.claim(player.run_id, wanted, claim_id=claim_id, owner=OWNER)
+        rig.store.moves.claim_attempts(player.run_id, wanted, claim_id=claim_id, owner=OWNER)
         for _ in range(2)
     )
     assert work(again) == work(first)
@@ -42,7 +42,7 @@ def test_a_claim_again_brings_the_same_and_changes_nothing(rig: Rig, width: int)
     assert again is not None
     assert (again.events, again.input) == ((), {"x": 1})
     assert len(player.events()) == player.run().seq == 4 + 1 + width
-    other = rig.store.moves.claim(player.run_id, wanted, claim_id=uuid4(), owner=OWNER)
+    other = rig.store.moves.claim_attempts(player.run_id, wanted, claim_id=uuid4(), owner=OWNER)
     assert other is None
 
 
@@ -53,10 +53,10 @@ def test_a_claim_again_brings_the_same_in_a_run_that_starts_nothing(
     player = Player(rig.store, join_of(2))
     first = player.claim("w0", "w1")
     if state is RunState.PAUSED:
-        rig.store.moves.steer(player.run_id, RunState.RUNNING, state)
+        rig.store.moves.steer_run(player.run_id, RunState.RUNNING, state)
     else:
         player.cancel()
-    again = rig.store.moves.claim(
+    again = rig.store.moves.claim_attempts(
         player.run_id, [(0, 1), (1, 1)], claim_id=player.claims["w0"], owner=OWNER
     )
     assert work(again) == work(first)
@@ -69,10 +69,10 @@ def test_a_claim_again_brings_only_what_nobody_took_away(rig: Rig) -> None:
     player.claim("w0", "w1")
     claim_id, wanted = player.claims["w0"], [(0, 1), (1, 1)]
     player.end("w0", "lost")
-    again = rig.store.moves.claim(player.run_id, wanted, claim_id=claim_id, owner=OWNER)
+    again = rig.store.moves.claim_attempts(player.run_id, wanted, claim_id=claim_id, owner=OWNER)
     assert [no for no, _, _ in work(again)] == [1]
     player.end("w1")
-    again = rig.store.moves.claim(player.run_id, wanted, claim_id=claim_id, owner=OWNER)
+    again = rig.store.moves.claim_attempts(player.run_id, wanted, claim_id=claim_id, owner=OWNER)
     assert again is None
 
 
@@ -125,11 +125,11 @@ class LosingMoves:
             raise StoreUnavailable("the connection broke before the answer")
         return answer
 
-    def claim(self, *given: Any, **more: Any) -> Moved | None:
-        return self._lost("claim", self._moves.claim(*given, **more))
+    def claim_attempts(self, *given: Any, **more: Any) -> Moved | None:
+        return self._lost("claim", self._moves.claim_attempts(*given, **more))
 
-    def settle(self, *given: Any, **more: Any) -> Moved | None:
-        return self._lost("settle", self._moves.settle(*given, **more))
+    def settle_attempts(self, *given: Any, **more: Any) -> Moved | None:
+        return self._lost("settle", self._moves.settle_attempts(*given, **more))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._moves, name)

@@ -20,7 +20,7 @@ def _rerun(rig: Rig, player: Player, *again: str, room: int = 1000) -> Moved:
     workflow = store_workflow(rig.store, chain(1))
     new = replace(new_run(workflow), origin_run_id=run.id, room=room, tenant_id=run.tenant_id)
     with rig.store.begin() as unit:
-        return unit.rerun(new, sorted(player.numbers[n] for n in again))
+        return unit.store_rerun(new, sorted(player.numbers[n] for n in again))
 
 
 def _states(rig: Rig, moved: Moved) -> dict[str, str]:
@@ -31,11 +31,11 @@ def test_pause_stops_what_is_new_and_resume_announces_it_again(rig: Rig) -> None
     player = Player(rig.store, diamond())
     player.do("a")
     moves = rig.store.moves
-    paused = moves.steer(player.run_id, RunState.RUNNING, RunState.PAUSED)
+    paused = moves.steer_run(player.run_id, RunState.RUNNING, RunState.PAUSED)
     assert paused is not None
     assert [e.state for e in paused.events] == ["paused"]
     assert player.claim("b") is None
-    resumed = moves.steer(player.run_id, RunState.PAUSED, RunState.RUNNING)
+    resumed = moves.steer_run(player.run_id, RunState.PAUSED, RunState.RUNNING)
     assert resumed is not None
     assert sorted(r.task_no for r in resumed.queued) == [1, 2]
     assert player.claim("b") is not None
@@ -44,10 +44,10 @@ def test_pause_stops_what_is_new_and_resume_announces_it_again(rig: Rig) -> None
 def test_what_ends_while_paused_leaves_its_dependants_ready(rig: Rig) -> None:
     player = Player(rig.store, chain(2))
     player.claim("n0")
-    rig.store.moves.steer(player.run_id, RunState.RUNNING, RunState.PAUSED)
+    rig.store.moves.steer_run(player.run_id, RunState.RUNNING, RunState.PAUSED)
     player.settle([player.ending("n0")], claim_id=player.claims["n0"])
     assert player.states() == {"n0": "succeeded", "n1": "ready"}
-    rig.store.moves.steer(player.run_id, RunState.PAUSED, RunState.RUNNING)
+    rig.store.moves.steer_run(player.run_id, RunState.PAUSED, RunState.RUNNING)
     assert player.queue("n1")
 
 
@@ -56,10 +56,10 @@ def test_steer_tells_what_the_run_was(rig: Rig, state: RunState) -> None:
     player = Player(rig.store, chain(1))
     if state is RunState.SUCCEEDED:
         player.do("n0")
-    moved = rig.store.moves.steer(player.run_id, RunState.RUNNING, RunState.PAUSED)
+    moved = rig.store.moves.steer_run(player.run_id, RunState.RUNNING, RunState.PAUSED)
     assert moved is not None
     assert (moved.was, moved.events) == (str(state), ())
-    assert rig.store.moves.steer(new_id(), RunState.RUNNING, RunState.PAUSED) is None
+    assert rig.store.moves.steer_run(new_id(), RunState.RUNNING, RunState.PAUSED) is None
 
 
 def test_a_rerun_takes_over_what_succeeded(rig: Rig) -> None:
@@ -113,7 +113,7 @@ def test_a_rerun_from_the_roots_leaves_them_ready(rig: Rig) -> None:
     player.do("n1")
     moved = _rerun(rig, player, "n0", "n1")
     assert _states(rig, moved) == {"n0": "ready", "n1": "pending"}
-    queued = rig.store.moves.queue(moved.run_id, [0])
+    queued = rig.store.moves.queue_tasks(moved.run_id, [0])
     assert queued is not None
     assert [(r.task_no, r.attempt) for r in queued.queued] == [(0, 1)]
 

@@ -193,7 +193,7 @@ def test_lines_of_a_stale_claim_are_dropped(rig: Rig) -> None:
 
 
 def test_unknown_run(rig: Rig) -> None:
-    assert rig.store.moves.settle(new_id(), uuid4(), []) is None
+    assert rig.store.moves.settle_attempts(new_id(), uuid4(), []) is None
 
 
 def test_nothing_to_settle_is_harmless(rig: Rig) -> None:

@@ -77,14 +77,14 @@ def test_unknown_version_stores_nothing(rig: Rig) -> None:
     workflow = store_workflow(rig.store, chain(1))
     run = new_run(workflow, version=2)
     with pytest.raises(NotFound), rig.store.begin() as work:
-        work.start(run)
+        work.store_run(run)
     assert rig.store.reads.run(DEFAULT_TENANT, run.id) is None
 
 
 def test_another_tenants_workflow_cannot_be_started(rig: Rig) -> None:
     workflow = store_workflow(rig.store, chain(1))
     with pytest.raises(NotFound), rig.store.begin() as work:
-        work.start(new_run(workflow, tenant_id=rig.tenant()))
+        work.store_run(new_run(workflow, tenant_id=rig.tenant()))
 
 
 def test_first_live_run_wakes_upkeep(rig: Rig) -> None:
@@ -106,7 +106,7 @@ def test_run_belongs_to_its_tenant(rig: Rig) -> None:
 
 def test_a_run_of_the_newest_version_starts_at_once(rig: Rig) -> None:
     workflow = store_workflow(rig.store, diamond())
-    moved = rig.store.moves.start(new_run(workflow, input={"x": 1}, room=10))
+    moved = rig.store.moves.store_run_of_newest(new_run(workflow, input={"x": 1}, room=10))
     assert moved is not None
     player = Player(rig.store, diamond(), input={"x": 1})
     assert [(e.seq, e.kind, e.node_id, e.state) for e in moved.events] == [
@@ -125,18 +125,18 @@ def test_a_run_of_a_version_that_is_not_the_newest_does_not_start(rig: Rig, vers
     if version == 1:
         with rig.store.begin() as work:
             work.workflows.change(replace(workflow, version=2), {}, chain(1))
-    assert rig.store.moves.start(run) is None
+    assert rig.store.moves.store_run_of_newest(run) is None
     assert rig.store.reads.run(DEFAULT_TENANT, run.id) is None
 
 
 def test_an_archived_or_foreign_workflow_starts_nothing(rig: Rig) -> None:
     workflow = store_workflow(rig.store, chain(1))
     foreign = new_run(workflow, tenant_id=rig.tenant())
-    assert rig.store.moves.start(foreign) is None
+    assert rig.store.moves.store_run_of_newest(foreign) is None
     archived = replace(workflow, version=2, status=WorkflowStatus.ARCHIVED)
     with rig.store.begin() as work:
         work.workflows.change(archived, {}, chain(1))
-    assert rig.store.moves.start(new_run(workflow, version=2)) is None
+    assert rig.store.moves.store_run_of_newest(new_run(workflow, version=2)) is None
 
 
 def test_ping(rig: Rig) -> None:

@@ -125,7 +125,7 @@ def here(databases: Databases, redis_server_url: str) -> Iterator[Here]:
     def begin(run_id: UUID) -> None:
         owner = Owner(worker_id=new_id(), pid=1)
         queued = [(t.task_no, t.attempt) for t in rig.store.reads.tasks(run_id)]
-        assert rig.store.moves.claim(run_id, queued, claim_id=new_id(), owner=owner)
+        assert rig.store.moves.claim_attempts(run_id, queued, claim_id=new_id(), owner=owner)
 
     yield Here(app.test_client(), KEY, begin, rig, app, store, core)
     store.close()
@@ -268,7 +268,7 @@ def test_what_a_sign_in_elsewhere_changes_is_recorded_with_it(here: Here) -> Non
     steps["auth.user_created"] = lambda: new("bea")
     steps["auth.identity_linked"] = lambda: identities.link(ada, issuer, new_id().hex)
     steps["auth.roles_changed"] = lambda: identities.set_roles(ada.id, DEFAULT_TENANT, ["editor"])
-    steps["auth.sign_in"] = lambda: here.core.access.open_session(ada.id, address="", agent="")
+    steps["auth.sign_in"] = lambda: here.core.access.sessions.open(ada.id, address="", agent="")
     for action, step in steps.items():
         before, last = here.rows(), here.last()
         with here.when_recording("RAISE EXCEPTION 'no entry today'"), pytest.raises(DBAPIError):

@@ -107,7 +107,7 @@ def test_the_owner_of_the_tables_is_held_by_the_policies(server: Server, owned: 
     api = PostgresStore(owned[0], role=Role.API)
     workflow = store_workflow(engine, chain(1))
     with engine.begin() as work:
-        started = work.start(new_run(workflow))
+        started = work.store_run(new_run(workflow))
     assert server.run("SELECT count(*) FROM runs", owned[0]) == [(0,)]
     assert server.run("SELECT count(*) FROM tenants", owned[0]) == [(0,)]
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
@@ -121,7 +121,7 @@ def test_the_owner_of_the_tables_is_held_by_the_policies(server: Server, owned: 
     with acting_as(Acting(principal=ADMIN, action="runs.start")):
         assert [run.id for run in api.reads.runs(wanted)] == [started.run_id]
         with api.begin() as work:
-            again = work.start(new_run(workflow))
+            again = work.store_run(new_run(workflow))
     assert {run.id for run in engine.reads.runs(wanted)} == {started.run_id, again.run_id}
     api.close()
     engine.close()
@@ -133,7 +133,7 @@ def test_new_partitions_are_the_owner_s_and_work(server: Server, owned: list[str
     workflow = store_workflow(engine, chain(1))
     early = lowest_uuid7(datetime(2032, 1, 3, tzinfo=UTC))
     with engine.begin() as work:
-        work.start(new_run(workflow, id=early))
+        work.store_run(new_run(workflow, id=early))
     engine.fleet.tidy(later, 3600)
     assert engine.reads.run(workflow.tenant_id, early) is not None, "it moved over"
     found = server.run(
@@ -147,7 +147,7 @@ def test_new_partitions_are_the_owner_s_and_work(server: Server, owned: list[str
     ]
     run_id = lowest_uuid7(datetime(2032, 1, 15, tzinfo=UTC))
     with engine.begin() as work:
-        work.start(replace(new_run(workflow), id=run_id))
+        work.store_run(replace(new_run(workflow), id=run_id))
     assert engine.reads.run(workflow.tenant_id, run_id) is not None
     # In its own role again afterwards, on the same connection.
     with engine.pool.cursor() as cursor:
@@ -207,7 +207,7 @@ def test_a_login_of_the_api_cannot_become_the_engine(server: Server, owned: list
     api = PostgresStore(url, role=Role.API)
     with acting_as(Acting(principal=ADMIN, action="runs.start")):
         with api.begin() as work:
-            started = work.start(new_run(workflow))
+            started = work.store_run(new_run(workflow))
         assert api.reads.run(workflow.tenant_id, started.run_id) is not None
         with api.pool.as_access() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM tenants").scalar() == 1

@@ -167,9 +167,9 @@ def test_the_port_shows_nothing_of_another_tenant(
         assert reads.owners([run_id, mine.run_id]).keys() == {mine.run_id}
         assert reads.pinned(run_id) is reads.input(run_id) is reads.unstarted(run_id) is None
         assert reads.definition(other.started.workflow_id, 1) is None
-        assert api.moves.cancel(run_id, RunState.CANCELLED) is None
-        assert api.moves.steer(run_id, RunState.RUNNING, RunState.PAUSED) is None
-        assert api.moves.queue(run_id, [0]) is None
+        assert api.moves.cancel_run(run_id, RunState.CANCELLED) is None
+        assert api.moves.steer_run(run_id, RunState.RUNNING, RunState.PAUSED) is None
+        assert api.moves.queue_tasks(run_id, [0]) is None
         with api.begin() as work:
             assert work.workflows.get(other.tenant_id, other.started.workflow_id) is None
             assert work.workflows.version(other.started.workflow_id, 1) is None
@@ -204,7 +204,7 @@ def test_nothing_is_written_for_another_tenant(
         work.workflows.add(foreign, {"nodes": []}, chain(1))
     workflow = store_workflow(rig.store, chain(1), tenant_id=other.tenant_id)
     with on_behalf(mine.tenant_id), pytest.raises(NotFound), api.begin() as work:
-        work.start(new_run(workflow))
+        work.store_run(new_run(workflow))
     assert rig.run("SELECT count(*) FROM runs")[0][0] == 2
     assert rig.run("SELECT count(*) FROM workflows WHERE id = %s", foreign.id)[0][0] == 0
 
@@ -345,10 +345,10 @@ def test_what_a_request_writes_is_recorded_once_and_with_it(
         with suppress(ZeroDivisionError), api.begin() as work:
             work._connection.exec_driver_sql(change)
             raise ZeroDivisionError
-        assert api.moves.cancel(other.run_id, RunState.CANCELLED) is None
-        assert api.moves.steer(mine.run_id, RunState.PAUSED, RunState.RUNNING) is not None
+        assert api.moves.cancel_run(other.run_id, RunState.CANCELLED) is None
+        assert api.moves.steer_run(mine.run_id, RunState.PAUSED, RunState.RUNNING) is not None
         assert entries() == [], "nothing was changed"
-        assert api.moves.cancel(mine.run_id, RunState.CANCELLED) is not None
+        assert api.moves.cancel_run(mine.run_id, RunState.CANCELLED) is not None
         assert entries() == [("some.change", "run", str(mine.run_id))]
     with on_behalf(mine.tenant_id), api.begin() as work:
         work._connection.exec_driver_sql(change)

@@ -150,7 +150,7 @@ def test_runs_that_came_before_their_month_move_into_it(empty_database: EmptyDat
     workflow = store_workflow(store, chain(2))
     for run_id in early:
         with store.begin() as work:
-            work.start(new_run(workflow, id=run_id, tags=("early",)))
+            work.store_run(new_run(workflow, id=run_id, tags=("early",)))
     player = Player(store, chain(2))
     player.run_id = early[1]
     player.claim("n0")

@@ -188,7 +188,7 @@ def test_a_killed_child_leaves_nothing_started(flower: Flower, live: Live) -> No
 def test_what_is_cancelled_does_not_stay_started(flower: Flower, live: Live) -> None:
     run_id = live.start([live.holding("h"), live.calling("n", "test.note")], ["h>n"])
     flower.shows(run_id, {"h/1": "STARTED"})
-    moved = live.core.store.moves.cancel(run_id, RunState.CANCELLED)
+    moved = live.core.store.moves.cancel_run(run_id, RunState.CANCELLED)
     assert moved is not None
     live.core.engine.announce(moved)
     live.ended(run_id)

@@ -251,7 +251,7 @@ def test_w2_a_keys_token_that_has_ended_closes_what_it_opened(
     _, key = access.keys.create(ADMIN, name="ci", roles=["viewer"])
     user = access.users.create(ADMIN, email="ada@example.org", roles=["viewer"])
     token = access.exchange_key(key, address="").access_token
-    own = access.open_session(user.id, address="", agent="").access_token
+    own = access.sessions.open(user.id, address="", agent="").access_token
     handshake = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
                  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
 

@@ -338,7 +338,7 @@ def test_a_disabled_user_is_out_and_stays_out(rig: Rig, signed_in: SignedIn) -> 
     with pytest.raises(Unauthorized):
         rig.sign_in()
     with pytest.raises(Unauthorized):
-        rig.access.open_session(user_id, address=ADDRESS, agent=AGENT)
+        rig.access.sessions.open(user_id, address=ADDRESS, agent=AGENT)
     rig.access.users.change(ADMIN, user_id, state=UserState.ACTIVE)
     void(rig.access, signed_in)
     rig.sign_in()
@@ -352,21 +352,21 @@ def test_a_deleted_user_is_out(rig: Rig, signed_in: SignedIn) -> None:
     for access in (rig.access, other_process):
         void(access, signed_in)
     with pytest.raises(Unauthorized):
-        rig.access.open_session(signed_in.principal.id, address=ADDRESS, agent=AGENT)
+        rig.access.sessions.open(signed_in.principal.id, address=ADDRESS, agent=AGENT)
 
 
 def test_sessions_are_opened_for_whom_others_vouch(rig: Rig) -> None:
     user = rig.user("viewer", password=None)
-    one = rig.access.open_session(user.id, address=ADDRESS, agent=AGENT)
+    one = rig.access.sessions.open(user.id, address=ADDRESS, agent=AGENT)
     assert one.principal.kind is PrincipalKind.USER
     assert one.expires_in_s == 600
     with pytest.raises(Unauthorized):
-        rig.access.open_session(uuid7(rig.clock.now()), address=ADDRESS, agent=AGENT)
+        rig.access.sessions.open(uuid7(rig.clock.now()), address=ADDRESS, agent=AGENT)
 
 
 def test_a_user_agent_is_cut_and_harmless(rig: Rig) -> None:
     user = rig.user("viewer")
-    rig.access.open_session(user.id, address="x" * 500, agent="a\x1b[31m\r\nSet-Cookie: b\0" * 99)
+    rig.access.sessions.open(user.id, address="x" * 500, agent="a\x1b[31m\r\nSet-Cookie: b\0" * 99)
     (kept,) = rig.record.rows.sessions.values()
     assert kept.agent.isprintable()
     assert (len(kept.agent) <= 300, len(kept.address)) == (True, 100)

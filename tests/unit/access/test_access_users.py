@@ -268,7 +268,7 @@ def test_users_of_a_provider(rig: Rig) -> None:
     assert identities.by_email("not an address") is None
     with pytest.raises(NameTaken):
         identities.link(rig.user("viewer", email="b@example.org"), issuer, "s-1")
-    one = rig.access.open_session(user.id, address=ADDRESS, agent=AGENT)
+    one = rig.access.sessions.open(user.id, address=ADDRESS, agent=AGENT)
     identities.set_roles(user.id, DEFAULT_TENANT, ["viewer", "owner"])
     rig.access.still(one.principal)
     with pytest.raises(LastOwner):

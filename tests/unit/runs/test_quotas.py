@@ -116,7 +116,7 @@ def test_a_run_is_played_within_its_quota() -> None:
     while work := rig.dispatcher.drain():
         for release in work:
             claim_id = uuid4()
-            moved = rig.store.moves.claim(
+            moved = rig.store.moves.claim_attempts(
                 run_id, [(release.task_no, release.attempt)], claim_id=claim_id, owner=OWNER
             )
             assert moved is not None

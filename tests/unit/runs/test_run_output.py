@@ -57,7 +57,9 @@ class Rig:
     def end(self, output: Any = None) -> Run:
         """End the node with this output, as a worker does; return the run."""
         claim_id = new_id()
-        moved = self.store.moves.claim(self.run_id, [(0, 1)], claim_id=claim_id, owner=OWNER)
+        moved = self.store.moves.claim_attempts(
+            self.run_id, [(0, 1)], claim_id=claim_id, owner=OWNER
+        )
         assert moved is not None
         value = large_outputs.fitting(
             self.kept, self.run_id, "output-0-1.json", "big", output, SMALL
@@ -128,7 +130,7 @@ def test_a_run_whose_definition_cannot_be_read_any_more_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rig = Rig("1")
-    moved = rig.store.moves.claim(rig.run_id, [(0, 1)], claim_id=new_id(), owner=OWNER)
+    moved = rig.store.moves.claim_attempts(rig.run_id, [(0, 1)], claim_id=new_id(), owner=OWNER)
     assert moved is not None
     plan = rig.engine.plan(moved.workflow_id, moved.version)
     rig.engine = WorkflowEngine(rig.store, MemoryDispatcher(), (), SettableClock(), rig.kept)
@@ -144,7 +146,7 @@ def test_the_body_of_a_run_that_has_ended_only_looks(monkeypatch: pytest.MonkeyP
     rig = Rig("nodes.big.output")
     assert rig.end(1).state == "succeeded"
     calls: list[object] = []
-    monkeypatch.setattr(rig.store.moves, "finish", lambda *given: calls.append(given))
+    monkeypatch.setattr(rig.store.moves, "end_run", lambda *given: calls.append(given))
     monkeypatch.setattr(rig.store.reads, "outputs", lambda *given: calls.append(given))
     assert rig.engine.finish_run(rig.run_id) is None
     assert calls == []
@@ -153,7 +155,7 @@ def test_the_body_of_a_run_that_has_ended_only_looks(monkeypatch: pytest.MonkeyP
 def test_what_failed_is_the_runs_error_and_not_what_its_output_misses() -> None:
     rig = Rig("nodes.big.output.rows")
     claim_id = new_id()
-    moved = rig.store.moves.claim(rig.run_id, [(0, 1)], claim_id=claim_id, owner=OWNER)
+    moved = rig.store.moves.claim_attempts(rig.run_id, [(0, 1)], claim_id=claim_id, owner=OWNER)
     assert moved is not None
     plan = rig.engine.plan(moved.workflow_id, moved.version)
     failure = Failure(

@@ -77,7 +77,7 @@ def test_a_run_that_cannot_be_ended_keeps_no_other_waiting(
     def settle_run(run_id, workflow_id, version):  # type: ignore[no-untyped-def]
         if run_id == bad.run_id:
             raise error
-        return rig.store.moves.finish(run_id, 1, None)
+        return rig.store.moves.end_run(run_id, 1, None)
 
     monkeypatch.setattr(rig.engine, "settle_run", settle_run)
     assert rig.upkeep.round().settled_runs == 1

@@ -16,7 +16,7 @@ from workers.handlers.context import Context, StopRequested
 
 
 def checked_url(text: str) -> httpx.URL:
-    """Return a URL that may be called, as `guarded_http.refused_url` tells.
+    """Return a URL that may be called, as `refused_url` tells.
 
     HandlerError `bad_url` otherwise.
     """
