@@ -1,5 +1,5 @@
 """Those who vouch for users, as ZQ_OIDC__PROVIDERS names them: what they are asked, and what their
-word is worth here. Deliberately asks nobody; `services.access.oidc` does."""
+word is worth here. Deliberately asks nobody; `services.access.providers` does."""
 
 from __future__ import annotations
 
