@@ -165,6 +165,11 @@ class Quotas:
     runs_per_minute: int = knob(0, "runs a tenant may start in a minute; 0: no limit", low=0)
     concurrent_tasks: int = knob(0, "queued and running tasks of a tenant; 0: no limit", low=0)
     storage_bytes: int = knob(0, "bytes of a tenant's artifacts; 0: no limit", low=0)
+    record_bytes: int = knob(
+        0,
+        "bytes of a tenant's inputs, outputs, logs and definitions; 0: no limit",
+        low=0,
+    )
     sockets: int = knob(0, "open sockets of a tenant; 0: no limit", low=0)
     schedules: int = knob(0, "schedules of a tenant; 0: no limit", low=0)
     workflows: int = knob(0, "workflows of a tenant that are not archived; 0: no limit", low=0)

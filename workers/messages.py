@@ -82,6 +82,7 @@ class Child:
     def end(self, **_: object) -> None:
         """Send what is gathered, where this child has done anything."""
         if self._pid == os.getpid():
+            self._core.quotas.note_record()
             self._core.flush(1.0)
 
     @property

@@ -160,11 +160,11 @@ def secrets(settings: Settings, store: Store, quotas: Quotas) -> Secrets:
     return Secrets(_outside(settings), writable=None, sealed=sealed)
 
 
-def variables(settings: Settings, store: Store) -> Variables:
+def variables(settings: Settings, store: Store, quotas: Quotas | None = None) -> Variables:
     """Return the variables of an installation; SettingsError for what can be no environment."""
     if settings.environment and not ENVIRONMENT.match(settings.environment):
         raise SettingsError("ZQ_ENVIRONMENT holds at most 32 of a-z 0-9 _ -")
-    return Variables(store.variables, settings.environment)
+    return Variables(store.variables, settings.environment, quotas)
 
 
 def _outside(settings: Settings) -> SecretBackend:
@@ -324,7 +324,7 @@ def build(
         flush=(outbox or dispatcher).flush,
         auditing=Auditing(store.audit),
         secrets=secrets(settings, store, quotas),
-        variables=variables(settings, store),
+        variables=variables(settings, store, quotas),
         enter=cache(lambda: _access(settings, record, clock, replace)),
         upkeep=Upkeep(
             store,

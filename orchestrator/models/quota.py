@@ -16,6 +16,8 @@ class Quota(StrEnum):
     #: Bytes of artifacts and of outputs kept as such.
     STORAGE_BYTES = "storage_bytes"
     #: Open WebSockets.
+    #: Bytes written into the record: inputs, outputs, log lines, definitions, variables.
+    RECORD_BYTES = "record_bytes"
     SOCKETS = "sockets"
     SCHEDULES = "schedules"
     #: Workflows that are not archived.

@@ -126,6 +126,8 @@ class Moved:
     size: int | None = None
     #: The run's input, on a claim.
     input: Any = None
+    #: Bytes of JSON and text that it has put into the record, for the tenant's quota.
+    stored_bytes: int = 0
     #: What a run that was steered, or a task that was marked, was before.
     was: str | None = None
 

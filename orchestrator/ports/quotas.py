@@ -62,6 +62,9 @@ class QuotaRecord(Protocol):
         """Count bytes in, or out where `count` is negative; False, and nothing counted, when there
         would then be more than `most` (0: no limit)."""
 
+    def add_record_bytes(self, tenant_id: UUID, count: int) -> int:
+        """Count bytes of the record in, or out where negative; return how many there are now."""
+
     def queue_within(self, tenant_id: UUID, quota: int, most: int) -> QueuedWithin:
         """Queue a tenant's ready and due tasks, most urgent first: at most `most`, and no more than
         leaves `quota` queued and running. Two calls for one tenant follow each other."""

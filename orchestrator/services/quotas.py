@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 #: How long a process believes what it has read.
 KEPT = timedelta(seconds=15)
 _MINUTE = timedelta(minutes=1)
+#: How much, and how long, a process counts bytes of the record by itself.
+_NOTED_BYTES = 1 << 20
+_NOTED_AFTER = timedelta(seconds=10)
 _TENANTS_KEPT = 10_000
 _RUNS_KEPT = 4096
 #: Most tasks that one refill queues.
@@ -49,6 +52,10 @@ class Quotas:
         self._tenants: OrderedDict[UUID, UUID] = OrderedDict()
         #: Tenants that held more than their quota when this process looked last.
         self._over: set[UUID] = set()
+        #: Bytes of the record that are counted here and not yet there, and since when; and what was
+        #: there when it was noted last.
+        self._written: dict[UUID, tuple[int, datetime]] = {}
+        self._recorded: OrderedDict[UUID, tuple[datetime, int]] = OrderedDict()
 
     def limit(self, tenant_id: UUID, name: Quota, read: Callable[[UUID], Own] | None = None) -> int:
         """Return a tenant's quota, 0 for none; `read` asks on a connection that is at hand."""
@@ -66,14 +73,18 @@ class Quotas:
 
         Returns how much of `room` it finds: none where the number of tasks is limited.
         """
+        self.admit_record(tenant_id)
         most = self.limit(tenant_id, Quota.RUNS_PER_MINUTE, checks.stored)
         if most:
             self._check_minute(checks, tenant_id, most)
         return 0 if self.limit(tenant_id, Quota.CONCURRENT_TASKS, checks.stored) else room
 
     def counts_runs(self, tenant_id: UUID) -> bool:
-        """Whether a tenant's runs are counted by the minute, which needs a transaction."""
-        return bool(self.limit(tenant_id, Quota.RUNS_PER_MINUTE))
+        """Whether a tenant's runs are counted by the minute, or its bytes, before they start."""
+        return bool(
+            self.limit(tenant_id, Quota.RUNS_PER_MINUTE)
+            or self.limit(tenant_id, Quota.RECORD_BYTES)
+        )
 
     def room(self, tenant_id: UUID, room: int) -> int:
         """Return how much of `room` a new run finds: none where the number of tasks is limited."""
@@ -91,6 +102,7 @@ class Quotas:
 
     def admit_workflow(self, checks: QuotaChecks, tenant_id: UUID) -> None:
         """Let a tenant have one more workflow in this transaction, or raise QuotaExceeded."""
+        self.admit_record(tenant_id)
         most = self.limit(tenant_id, Quota.WORKFLOWS, checks.stored)
         if most and checks.workflows(tenant_id) >= most:
             raise QuotaExceeded(f"the tenant may have {most} workflows; archive one first")
@@ -112,6 +124,53 @@ class Quotas:
     def give_bytes_back(self, tenant_id: UUID, count: int) -> None:
         """Count bytes out that are not stored any more, or never were."""
         self._store.quotas.add_bytes(tenant_id, -count, 0)
+
+    def admit_record(self, tenant_id: UUID) -> None:
+        """Let a tenant put something new into the record, or raise QuotaExceeded.
+
+        What is under way goes on: its outputs and log lines are counted, not refused.
+        """
+        most = self.limit(tenant_id, Quota.RECORD_BYTES)
+        if not most:
+            return
+        now, kept = self._clock.now(), self._recorded.get(tenant_id)
+        if kept is None or now - kept[0] >= KEPT:
+            self._noted(tenant_id, now)
+            kept = self._recorded.get(tenant_id, (now, 0))
+        if kept[1] + self._written.get(tenant_id, (0, now))[0] >= most:
+            raise QuotaExceeded(
+                f"the tenant may keep {most:,} bytes of inputs, outputs, logs and definitions,"
+                " and has them"
+            )
+
+    def count_record(self, tenant_id: UUID, count: int) -> None:
+        """Count bytes that were put into the record, or taken out where negative.
+
+        They are added up in this process and noted after 10 s or a megabyte, with the tenant's next
+        ones: what a process that is killed has not noted is not counted.
+        """
+        now = self._clock.now()
+        before, since = self._written.get(tenant_id, (0, now))
+        self._written[tenant_id] = before + count, since
+        if before + count > _NOTED_BYTES or now - since > _NOTED_AFTER:
+            self._noted(tenant_id, now)
+
+    def note_record(self) -> None:
+        """Note what was counted for all tenants: for a process that is about to end."""
+        for tenant_id in list(self._written):
+            self._noted(tenant_id, self._clock.now())
+
+    def _noted(self, tenant_id: UUID, now: datetime) -> None:
+        """Note what was counted; with the record away that is done later."""
+        count, _ = self._written.pop(tenant_id, (0, now))
+        try:
+            total = self._store.quotas.add_record_bytes(tenant_id, count)
+        except StoreUnavailable:
+            self._written[tenant_id] = count + self._written.get(tenant_id, (0, now))[0], now
+            return
+        self._recorded[tenant_id] = now, total
+        while len(self._recorded) > _TENANTS_KEPT:
+            self._recorded.popitem(last=False)
 
     # Concurrent tasks: nothing of such a tenant is queued by the moves themselves; each of them is
     # followed by one that queues as much as the quota leaves room for.

@@ -11,6 +11,7 @@ _WORDS = {
     Quota.RUNS_PER_MINUTE: "Runs started in a minute.",
     Quota.CONCURRENT_TASKS: "Tasks that are queued or running.",
     Quota.STORAGE_BYTES: "Bytes of artifacts.",
+    Quota.RECORD_BYTES: "Bytes of inputs, outputs, log lines, definitions and variables.",
     Quota.SOCKETS: "Open WebSockets.",
     Quota.SCHEDULES: "Schedules.",
     Quota.WORKFLOWS: "Workflows that are not archived.",

@@ -6,6 +6,7 @@ A handler takes its filled config and a Context and returns an Outcome; it never
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -13,9 +14,8 @@ from orchestrator.models.definitions.catalogue import CATALOGUE, expression_fiel
 from orchestrator.models.expressions import expression
 from orchestrator.models.plain_json import BadValue, plain
 from orchestrator.models.runs.task import Failure, Outcome, TaskError, Value, Wait
-from workers.handlers import branch, failure, noop, python, transform, wait
+from workers.handlers import failure
 from workers.handlers.context import Context, StopRequested, TaskArtifacts
-from workers.handlers.http import handler as http
 
 __all__ = [
     "HANDLERS",
@@ -30,16 +30,17 @@ __all__ = [
 Handler = Callable[[Mapping[str, Any], Context], Outcome]
 Place = tuple[str | int, ...]
 
-HANDLERS: Mapping[str, Handler] = MappingProxyType(
-    {
-        "noop": noop.run,
-        "wait": wait.run,
-        "http": http.run,
-        "transform": transform.run,
-        "branch": branch.run,
-        "python": python.run,
-    }
-)
+
+def _handler(type_: str) -> Handler:
+    """Return `run` of the type's module, or of `handler` in the type's folder."""
+    module = import_module(f"workers.handlers.{type_}")
+    if hasattr(module, "__path__"):
+        module = import_module(f"workers.handlers.{type_}.handler")
+    handler: Handler = module.run
+    return handler
+
+
+HANDLERS: Mapping[str, Handler] = MappingProxyType({name: _handler(name) for name in CATALOGUE})
 
 
 def fill_config(type_: str, config: Mapping[str, Any], scope: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from orchestrator.adapters.memory import mark as marking
 from orchestrator.adapters.memory.audit import MemoryAudit
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
-from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskRow, unpack
+from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskRow, pack, unpack
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import TaskState
@@ -89,7 +89,9 @@ class MemoryMoves:
             settlement.carry_out(endings, logs)
             if settlement.timer:
                 self._tables.woken.set()
-            return _settled(run, settlement)
+            said = sum(len(line.message) for line in logs)
+            outputs = sum(len(pack(e.output) or b"") for e in endings)
+            return _settled(run, settlement, stored_bytes=said + outputs)
 
     def queue_tasks(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
         """See the port."""

@@ -53,6 +53,7 @@ class MemoryQuotas:
         self._moves = moves
         self._checks = MemoryQuotaChecks(tables)
         self._bytes: dict[UUID, int] = defaultdict(int)
+        self._record: dict[UUID, int] = defaultdict(int)
 
     def stored(self, tenant_id: UUID) -> Mapping[Quota, int]:
         """See the port."""
@@ -82,6 +83,7 @@ class MemoryQuotas:
                 Quota.RUNS_PER_MINUTE: len(runs),
                 Quota.CONCURRENT_TASKS: self._held(tenant_id),
                 Quota.STORAGE_BYTES: self._bytes[tenant_id],
+                Quota.RECORD_BYTES: self._record[tenant_id],
                 Quota.WORKFLOWS: self._checks.workflows(tenant_id),
                 Quota.SECRETS: self._checks.secrets(tenant_id),
             }
@@ -97,6 +99,12 @@ class MemoryQuotas:
                 return False
             self._bytes[tenant_id] = after
             return True
+
+    def add_record_bytes(self, tenant_id: UUID, count: int) -> int:
+        """See the port."""
+        with self._tables.lock:
+            self._record[tenant_id] = max(0, self._record[tenant_id] + count)
+            return self._record[tenant_id]
 
     def queue_within(self, tenant_id: UUID, quota: int, most: int) -> QueuedWithin:
         """See the port."""

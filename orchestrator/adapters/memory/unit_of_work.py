@@ -74,6 +74,7 @@ class MemoryUnitOfWork:
             events=tuple(events),
             queued=tuple(task.release(run.id) for task in put),
             size=len(run.tasks),
+            stored_bytes=len(run.input or b""),
         )
 
     def store_rerun(self, new: NewRun, again: Sequence[int]) -> Moved:

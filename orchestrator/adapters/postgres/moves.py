@@ -25,6 +25,8 @@ _QUEUE = "SELECT zq_queue_v1(%s, %s::int[])"
 _CANCEL = "SELECT zq_cancel_v1(%s, %s)"
 _STEER = "SELECT zq_steer_v1(%s, %s, %s)"
 _MARK = "SELECT zq_mark_v1(%s, %s, %s, %s::jsonb, %s, %s, %s)"
+#: Where `starting` has the input.
+INPUT = 6
 _TAKE_OUTPUT = "SELECT zq_take_output_v1(%s, %s)"
 _LEAVE_OUTPUT = (
     "UPDATE run_counters SET output_tries = output_tries - 1,"
@@ -59,7 +61,9 @@ class PostgresMoves:
     def store_run_of_newest(self, new: NewRun) -> Moved | None:
         """See the port."""
         statement, more = with_changes(_START, acting())
-        return moved(new.id, self._call(statement, (*starting(new), *more)))
+        values = starting(new)
+        row = self._call(statement, (*values, *more))
+        return moved(new.id, row, stored_bytes=size_of(values[INPUT]))
 
     def claim_attempts(
         self, run_id: UUID, wanted: Sequence[tuple[int, int]], *, claim_id: UUID, owner: Owner
@@ -80,6 +84,8 @@ class PostgresMoves:
         room: int = 0,
     ) -> Moved | None:
         """See the port."""
+        outputs = [None if e.output is None else dumps(e.output) for e in endings]
+        lines = dumps([[x.task_no, x.level, x.message, x.age_s] for x in logs]) if logs else None
         row = self._call(
             _SETTLE,
             (
@@ -88,10 +94,10 @@ class PostgresMoves:
                 [e.task_no for e in endings],
                 [e.attempt for e in endings],
                 [e.state for e in endings],
-                [None if e.output is None else dumps(e.output) for e in endings],
+                outputs,
                 [None if e.error is None else dumps(e.error) for e in endings],
                 [e.delay_s for e in endings],
-                dumps([[x.task_no, x.level, x.message, x.age_s] for x in logs]) if logs else None,
+                lines,
                 take.owner.worker_id if take else None,
                 take.owner.pid if take else None,
                 list(take.queues) if take else [],
@@ -101,7 +107,8 @@ class PostgresMoves:
                 [attempt for _, attempt in take.next] if take else [],
             ),
         )
-        return moved(run_id, row, claim_id=claim_id, logs=logs)
+        stored_bytes = sum(map(size_of, outputs)) + size_of(lines)
+        return moved(run_id, row, claim_id=claim_id, logs=logs, stored_bytes=stored_bytes)
 
     def queue_tasks(self, run_id: UUID, task_nos: Sequence[int]) -> Moved | None:
         """See the port."""
@@ -138,6 +145,11 @@ class PostgresMoves:
         return moved(run_id, self._call(_FINISH, (run_id, *values)))
 
 
+def size_of(text: Any) -> int:
+    """Return the length of what was dumped; 0 for nothing."""
+    return 0 if text is None else len(text)
+
+
 def starting(new: NewRun) -> tuple[Any, ...]:
     """Return what the functions that start a run take."""
     return (
@@ -152,6 +164,7 @@ def moved(
     *,
     claim_id: UUID | None = None,
     logs: Sequence[LogLine] = (),
+    stored_bytes: int = 0,
 ) -> Moved | None:
     """Read what a function returned: compact arrays, see the functions' last statement."""
     if row is None:
@@ -180,6 +193,7 @@ def moved(
         size=row.get("size"),
         input=row.get("input"),
         was=row.get("was"),
+        stored_bytes=stored_bytes,
     )
 
 

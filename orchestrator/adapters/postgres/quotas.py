@@ -30,6 +30,8 @@ SELECT EXISTS (SELECT 1 FROM tenants WHERE id = %(tenant)s),
        (SELECT count(*) FROM tasks
          WHERE tenant_id = %(tenant)s AND state IN ('queued', 'running')),
        (SELECT coalesce(sum(bytes), 0)::bigint FROM artifact_usage WHERE tenant_id = %(tenant)s),
+       (SELECT coalesce(sum(record_bytes), 0)::bigint FROM artifact_usage
+         WHERE tenant_id = %(tenant)s),
        (SELECT count(*) FROM workflows
          WHERE tenant_id = %(tenant)s AND NOT ad_hoc AND status <> 'archived'),
        (SELECT count(*) FROM secrets WHERE tenant_id = %(tenant)s)
@@ -38,6 +40,7 @@ _USED_NAMES = (
     Quota.RUNS_PER_MINUTE,
     Quota.CONCURRENT_TASKS,
     Quota.STORAGE_BYTES,
+    Quota.RECORD_BYTES,
     Quota.WORKFLOWS,
     Quota.SECRETS,
 )
@@ -47,6 +50,12 @@ INSERT INTO artifact_usage AS u (tenant_id, bytes) VALUES (%(tenant)s, greatest(
 ON CONFLICT (tenant_id) DO UPDATE SET bytes = greatest(u.bytes + %(count)s, 0)
  WHERE %(count)s <= 0 OR %(most)s = 0 OR u.bytes + %(count)s <= %(most)s
 RETURNING bytes
+"""
+_ADD_RECORD_BYTES = """
+INSERT INTO artifact_usage AS u (tenant_id, record_bytes)
+VALUES (%(tenant)s, greatest(%(count)s, 0))
+ON CONFLICT (tenant_id) DO UPDATE SET record_bytes = greatest(u.record_bytes + %(count)s, 0)
+RETURNING record_bytes
 """
 _QUEUE_WITHIN = "SELECT zq_queue_within_v1(%s, %s, %s)"
 _WAITING = """
@@ -157,6 +166,11 @@ class PostgresQuotas:
             return False
         values = {"tenant": tenant_id, "count": count, "most": most}
         return bool(self._rows(_ADD_BYTES, values))
+
+    def add_record_bytes(self, tenant_id: UUID, count: int) -> int:
+        """See the port."""
+        ((total,),) = self._rows(_ADD_RECORD_BYTES, {"tenant": tenant_id, "count": count})
+        return int(total)
 
     def queue_within(self, tenant_id: UUID, quota: int, most: int) -> QueuedWithin:
         """See the port."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.adapters.postgres.moves import moved, starting
+from orchestrator.adapters.postgres.moves import INPUT, moved, size_of, starting
 from orchestrator.adapters.postgres.quotas import PostgresQuotaChecks
 from orchestrator.adapters.postgres.tables import idempotency_keys, workflow_versions, workflows
 from orchestrator.errors import (
@@ -39,8 +39,9 @@ class PostgresUnitOfWork:
 
     def store_run(self, new: NewRun) -> Moved:
         """See the port."""
-        row = self._connection.exec_driver_sql(_START, starting(new)).scalar()
-        started = moved(new.id, row)
+        values = starting(new)
+        row = self._connection.exec_driver_sql(_START, values).scalar()
+        started = moved(new.id, row, stored_bytes=size_of(values[INPUT]))
         if started is None:
             raise NotFound(f"workflow {new.workflow_id} has no version {new.version}")
         return started

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from orchestrator.errors import NotFound, VersionMismatch
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.definitions.plan import compile as compile_plan
@@ -56,6 +58,7 @@ class Workflows:
             self._quotas.admit_workflow(unit.quotas, tenant_id)
             unit.workflows.add(saved, definition, stored_plan(workflow))
             note_workflow(saved, definition)
+        self._quotas.count_record(tenant_id, len(orjson.dumps(definition)))
         version = Version(workflow_id=saved.id, version=1, definition=definition, created_at=now)
         return saved, version
 
@@ -112,8 +115,11 @@ class Workflows:
         )  # fmt: skip
         if saved.status is WorkflowStatus.ARCHIVED and status is not saved.status:
             self._quotas.admit_workflow(unit.quotas, saved.tenant_id)
+        else:
+            self._quotas.admit_record(saved.tenant_id)
         unit.workflows.change(changed, definition, stored_plan(workflow))
         note_workflow(changed, definition, was=(saved, version.definition))
+        self._quotas.count_record(saved.tenant_id, len(orjson.dumps(definition)))
         return changed, Version(
             workflow_id=saved.id, version=changed.version, definition=definition, created_at=now
         )

@@ -190,6 +190,8 @@ class WorkflowEngine:
         for observer in self._observers:
             observer.notify(moved.events)
         self._dispatcher.tell(moved, self._messages(moved) if moved.queued else (), self.plan)
+        if moved.stored_bytes:
+            self.quotas.count_record(moved.tenant_id, moved.stored_bytes)
 
     def _messages(self, moved: Moved) -> Sequence[Sequence[Release]]:
         try:

@@ -130,9 +130,11 @@ class Starting:
         with self._store.begin() as unit:
             if (earlier := _earlier(unit, tenant_id, asked, run_id)) is not None:
                 return Started(run_id=earlier)
-            unit.workflows.add(saved, shape_of(workflow), stored_plan(workflow))
+            definition = shape_of(workflow)
+            unit.workflows.add(saved, definition, stored_plan(workflow))
             plan = self._plans.keep(workflow_id, 1, compile_plan(workflow))
             room = self._quotas.admit_run(unit.quotas, tenant_id, self._room(plan.queues))
+            self._quotas.count_record(tenant_id, len(json.dumps(definition)))
             new = self._new(run_id, tenant_id, workflow_id, 1, plan, asked, room)
             moved = unit.store_run(new)
         return Started(run_id=run_id, moved=moved, run=_as_stored(new, plan, moved))

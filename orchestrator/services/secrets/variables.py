@@ -11,15 +11,17 @@ import orjson
 from orchestrator.errors import InvalidDefinition, NotFound, Problem
 from orchestrator.models.secret import ENVIRONMENT, MAX_VARIABLE_BYTES, NAME, Variable
 from orchestrator.ports.secrets import VariableRows
+from orchestrator.services.quotas import Quotas
 from orchestrator.services.secrets.secrets import name_problems
 
 
 class Variables:
     """The use cases. `environment` is this process's own: its values win over those of all."""
 
-    def __init__(self, rows: VariableRows, environment: str) -> None:
+    def __init__(self, rows: VariableRows, environment: str, quotas: Quotas | None = None) -> None:
         self._rows = rows
         self._environment = environment
+        self._quotas = quotas
 
     def list(
         self,
@@ -53,17 +55,34 @@ class Variables:
         if environment and not ENVIRONMENT.match(environment):
             text = "must hold at most 32 of a-z 0-9 _ - and start with a letter or digit"
             problems.append(Problem("environment", "bad_name", text))
-        if len(orjson.dumps(value)) > MAX_VARIABLE_BYTES:
+        size = len(orjson.dumps(value))
+        if size > MAX_VARIABLE_BYTES:
             text = f"the value is larger than {MAX_VARIABLE_BYTES} bytes of JSON"
             problems.append(Problem("value", "bad_value", text))
         if problems:
             raise InvalidDefinition(problems, "This cannot be a variable.")
-        return self._rows.put(tenant_id, environment, name, value, description)
+        if self._quotas is not None:
+            self._quotas.admit_record(tenant_id)
+        size -= self._size(tenant_id, environment, name)
+        stored = self._rows.put(tenant_id, environment, name, value, description)
+        self._count(tenant_id, size)
+        return stored
+
+    def _size(self, tenant_id: UUID, environment: str, name: str) -> int:
+        """Return the bytes of a variable as it is stored."""
+        found = self._rows.get(tenant_id, environment, name)
+        return 0 if found is None else len(orjson.dumps(found.value))
+
+    def _count(self, tenant_id: UUID, count: int) -> None:
+        if self._quotas is not None:
+            self._quotas.count_record(tenant_id, count)
 
     def remove(self, tenant_id: UUID, name: str, *, environment: str = "") -> None:
         """Remove a variable of exactly this environment; NotFound."""
+        size = self._size(tenant_id, environment, name) if NAME.match(name) else 0
         if not NAME.match(name) or not self._rows.remove(tenant_id, environment, name):
             _missing(name, environment)
+        self._count(tenant_id, -size)
 
     def values(self, tenant_id: UUID, names: Sequence[str]) -> Mapping[str, Any]:
         """Return the values that hold in this process's environment."""

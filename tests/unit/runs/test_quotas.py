@@ -259,3 +259,41 @@ def test_what_could_not_be_stored_is_not_counted() -> None:
         kept.put(run_id, "a", b"12345", "text/plain", "n")
     used = rig.store.quotas.used(DEFAULT_TENANT, rig.clock.now())
     assert used[Quota.STORAGE_BYTES] == 0
+
+
+def test_bytes_of_the_record_are_counted_and_bound_what_is_new() -> None:
+    rig = Rig(record_bytes=4000)
+
+    def used() -> int:
+        rig.engine.quotas.note_record()
+        return rig.store.quotas.used(DEFAULT_TENANT, rig.clock.now())[Quota.RECORD_BYTES]
+
+    run_id = rig.start(1)
+    began = used()
+    assert began > 0
+    moved = rig.store.moves.claim_attempts(run_id, [(0, 1)], claim_id=uuid4(), owner=OWNER)
+    assert moved is not None
+    plan = rig.engine.plan(moved.workflow_id, moved.version)
+    rig.engine.report(moved.claimed[0], Value(output="x" * 3900), plan)
+    assert used() - began == 3902
+    with pytest.raises(QuotaExceeded, match="4,000 bytes of inputs"):
+        rig.start(1)
+    rig.engine.quotas.change(DEFAULT_TENANT, {Quota.RECORD_BYTES: 0})
+    rig.start(1)
+
+
+def test_bytes_wait_for_a_record_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    quotas = rig.engine.quotas
+
+    def away(*_: object) -> int:
+        raise StoreUnavailable
+
+    quotas.count_record(DEFAULT_TENANT, 100)
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.store.quotas, "add_record_bytes", away)
+        quotas.note_record()
+    quotas.count_record(DEFAULT_TENANT, 10)
+    quotas.note_record()
+    used = rig.store.quotas.used(DEFAULT_TENANT, rig.clock.now())
+    assert used[Quota.RECORD_BYTES] == 110

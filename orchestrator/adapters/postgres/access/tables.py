@@ -183,6 +183,8 @@ artifact_usage = Table(
     metadata,
     identifier("tenant_id", key=True),
     Column("bytes", BigInteger, nullable=False, server_default=text("0")),
+    # Of the record itself: inputs, outputs, log lines, definitions, variables.
+    Column("record_bytes", BigInteger, nullable=False, server_default=text("0")),
     _tenant(),
     CheckConstraint("bytes >= 0", name="bytes"),
 )
