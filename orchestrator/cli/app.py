@@ -24,7 +24,7 @@ VERBS = {
     "apply": ("apply", "Create or change workflows by name, from files."),
     "validate": ("apply", "Check definitions without a server."),
     "workflow": ("workflow", "Look at saved workflows and their versions, export, roll back."),
-    "run": ("run", "Start a run of a workflow; --dry plays a file through in memory."),
+    "run": ("start", "Start a run of a workflow; --dry plays a file through in memory."),
     "runs": ("runs", "Look at runs; cancel, pause, resume or retry them."),
     "secrets": ("secrets", "Set values that only workers read; rotate their keys."),
     "variables": ("variables", "Set plain values that expressions read."),

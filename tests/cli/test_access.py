@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.client.discovery import connect
-from orchestrator.client.http import ApiError
+from orchestrator.client.errors import ApiError
 from tests.api.conftest import ONE
 from tests.cli.place import EMAIL, PASSWORD, Place, opened
 

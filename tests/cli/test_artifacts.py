@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from orchestrator.client.http import ApiError, Client
+from orchestrator.client.errors import ApiError
+from orchestrator.client.http import Client
 from orchestrator.models.ids import DEFAULT_TENANT
 from tests.api.conftest import KEY, ONE
 from tests.cli.place import Captured, Place, opened

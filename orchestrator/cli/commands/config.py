@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.terminal.options import format_option
-from orchestrator.cli.terminal.output import show
+from orchestrator.cli.terminal.verbs import Call, verb
 from orchestrator.settings import SECTIONS, Settings, load, names
 
 
@@ -17,10 +16,9 @@ def config_command() -> None:
     """Look at the settings."""
 
 
-@config_command.command("show")
+@verb("show", of=config_command, server=False)
 @click.option("--origin", is_flag=True, help="Say where each value came from.")
-@format_option
-def show_settings(origin: bool, shape: str) -> int:
+def show_settings(call: Call, origin: bool) -> None:
     """Print every setting by its ZQ_ name."""
     rows = _rows(load(), with_origin=origin)
     columns = {
@@ -29,8 +27,7 @@ def show_settings(origin: bool, shape: str) -> int:
         **({"origin": lambda row: row["origin"]} if origin else {}),
         "meaning": lambda row: row["meaning"],
     }
-    show(shape, rows, columns)
-    return 0
+    call.show(rows, columns)
 
 
 def _rows(settings: Settings, *, with_origin: bool) -> list[dict[str, Any]]:

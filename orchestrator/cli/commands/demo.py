@@ -179,6 +179,7 @@ def _apply(client: Client) -> str:
     from orchestrator.demo import WORKFLOW_FILE
 
     definition = read_checked(WORKFLOW_FILE)
-    found = client.find(definition["name"])
-    saved = client.change(found["id"], definition) if found else client.create(definition)
+    workflows = client.workflows
+    found = workflows.find(definition["name"])
+    saved = workflows.change(found["id"], definition) if found else workflows.create(definition)
     return saved["name"]

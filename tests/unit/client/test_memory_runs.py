@@ -241,7 +241,7 @@ def test_memory_takes_no_server(given: dict[str, str]) -> None:
 
 
 def test_a_server_takes_no_pins_and_one_that_is_away_is_told_at_once() -> None:
-    from orchestrator.client.http import ServerUnreachable
+    from orchestrator.client.errors import ServerUnreachable
 
     with pytest.raises(TypeError, match="pins"):
         connect(pins={"a": 1})

@@ -1,0 +1,22 @@
+"""The command line's tests run in one time zone, wherever they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Be in UTC; call it to be somewhere else."""
+
+    def be_in(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    be_in("UTC0")
+    yield be_in
+    monkeypatch.undo()
+    time.tzset()
