@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 import tenacity
@@ -19,6 +21,10 @@ from orchestrator.client.errors import ApiError, ServerUnreachable
 _PAGE = 200
 #: Seconds until a server that says nothing, or takes no connection, counts as away.
 _ANSWER_S, _CONNECT_S = 30.0, 5.0
+_UNAUTHORIZED = 401
+_NO_KEY = (
+    "no key and no sign-in for {} was found: sign in with `zq login`, or set ZQ_AUTH__ADMIN_KEY"
+)
 _UNREACHABLE = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException)
 
 
@@ -39,7 +45,8 @@ class Http:
     def __init__(
         self, server: str, key: str | Callable[[], str] = "", *, patience_s: float = 0.0
     ) -> None:
-        self.server = server.rstrip("/")
+        self.server = full_address(server)
+        self._assumed = "://" not in server
         self._key = key
         try:
             self._http = httpx.Client(
@@ -110,8 +117,10 @@ class Http:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
+        scheme = self.server.partition("://")[0]
+        assumed = f"; {scheme}:// was assumed" if self._assumed else ""
         return ServerUnreachable(
-            f"no server answers at {self.server} ({_reason(error)}):"
+            f"no server answers at {self.server} ({_reason(error)}{assumed}):"
             " start one with `zq up`, or name another with --server"
         )
 
@@ -124,8 +133,16 @@ class Http:
 
     def _answer(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_error:
-            raise ApiError(answer.status_code, _problem(answer))
+            problem = _problem(answer)
+            if answer.status_code == _UNAUTHORIZED and not self._signs_in(answer.request):
+                problem = {**problem, "detail": f"{_NO_KEY.format(self.server)}"}
+            raise ApiError(answer.status_code, problem)
         return answer
+
+    def _signs_in(self, request: httpx.Request) -> bool:
+        """Whether a request says who asks, or is about to find out."""
+        about = request.url.path.startswith(("/api/v1/auth/login", "/api/v1/auth/accept"))
+        return about or "Authorization" in request.headers
 
     def json(self, method: str, path: str, **options: Any) -> Any:
         """Send one request and return what it answers as JSON."""
@@ -151,6 +168,23 @@ class Http:
         answer = self.request("GET", path)
         seen = {"If-Match": answer.headers["ETag"]}
         return self.json("PUT", path, json=change(answer.json()), headers=seen)
+
+
+def full_address(server: str) -> str:
+    """Return an address with its scheme: where none is given, http on this machine, else https."""
+    server = server.strip().rstrip("/")
+    if "://" in server:
+        return server
+    return f"{'http' if is_loopback(f'//{server}') else 'https'}://{server}"
+
+
+def is_loopback(server: str) -> bool:
+    """Whether an address is this machine's own, and no other's whatever the network is."""
+    try:
+        host = urlsplit(server).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.cli.place import Captured, Place, opened
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +23,10 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     yield be_in
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Place]:
+    """The API in memory, and a home of one's own."""
+    with opened(tmp_path, monkeypatch, capsys) as made:
+        yield made

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli.terminal.ids import one_of
 from orchestrator.cli.terminal.verbs import Call, verb
 from orchestrator.client.noun import is_id
 from orchestrator.models.quota import LARGEST, Quota
+
+if TYPE_CHECKING:
+    from orchestrator.client.documents import QuotaDoc
 
 _NAMES = [str(name) for name in Quota]
 _DEFAULT = "default"
@@ -23,7 +29,7 @@ def quota_command() -> None:
 def list_quotas(call: Call, tenant: str | None) -> None:
     """Print every quota with its present use."""
     of = None if tenant is None else _tenant(call, tenant)
-    call.show(call.client.quotas.list(of), _COLUMNS)
+    _show(call, call.client.quotas.list(of))
 
 
 @verb("set", of=quota_command)
@@ -35,7 +41,13 @@ def set_quotas(call: Call, tenant: str, values: tuple[str, ...]) -> None:
     In force within 15 s. What is used already stays, also where it is more.
     """
     wanted = dict(_pair(text) for text in values)
-    call.show(call.client.quotas.set(_tenant(call, tenant), wanted), _COLUMNS)
+    _show(call, call.client.quotas.set(_tenant(call, tenant), wanted))
+
+
+def _show(call: Call, found: Sequence[QuotaDoc]) -> None:
+    # There are no schedules yet, of which there could be too many.
+    shown = [q for q in found if not call.for_people or q["name"] != Quota.SCHEDULES]
+    call.show(shown, _COLUMNS)
 
 
 def _tenant(call: Call, text: str) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Mapping[str, Any])
 LAST = "last"
 WORKFLOW_STATES = ("draft", "published", "archived")
+#: Fewer characters are a slip, not an id.
+_LEAST = 4
 #: As many as are named where several fit.
 _SHOWN = 5
 #: Hex digits of an id that are the time it was made, in milliseconds.
@@ -61,7 +63,7 @@ def workflow_of(client: Client, text: str) -> str:
 def one_of(items: Iterable[T], text: str, kind: str, listed: str, name: Any = lambda _: "") -> T:
     """Return the one whose id begins so; NotFound, or Conflict which names those that fit."""
     begin = _bare(text)
-    fits = (i for i in items if begin and _bare(i["id"]).startswith(begin))
+    fits = (i for i in items if len(begin) >= _LEAST and _bare(i["id"]).startswith(begin))
     fitting = list(islice(fits, _SHOWN + 1))
     if len(fitting) == 1:
         return fitting[0]
@@ -92,7 +94,7 @@ def _when_made(text: str) -> dict[str, str]:
 
 def _may_begin_an_id(text: str) -> bool:
     digits = _bare(text)
-    return bool(digits) and not set(digits) - set(string.hexdigits)
+    return len(digits) >= _LEAST and not set(digits) - set(string.hexdigits)
 
 
 def _bare(text: str) -> str:

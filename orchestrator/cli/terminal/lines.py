@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from orchestrator.cli.terminal.output import clean
-from orchestrator.cli.terminal.times import clock
+from orchestrator.cli.terminal.times import clock, moment
 from orchestrator.cli.terminal.view import RunView, note
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class LineDisplay:
         return f"{at}  {name}  {move_text(frame)}".rstrip()
 
 
-def log_text(line: Frame) -> str:
+def log_text(line: Frame, *, dated: bool = False) -> str:
     """Return a log line among others of its kind."""
-    at = clock(str(line["at"])) if line.get("at") else ""
+    at = (moment if dated else clock)(str(line["at"])) if line.get("at") else ""
     where = click.style(str(line.get("node_id") or "-"), fg="cyan")
     level = str(line.get("level", "info"))
     loud = click.style(f"{level} ", fg="yellow") if level not in {"info", "debug"} else ""
