@@ -78,7 +78,9 @@ $(STAMP): setup.cfg constraints.txt pyproject.toml
 		exit 1; \
 	fi; \
 	[ -x $(BIN)/python ] || "$$python" -m venv --clear $(VENV)
-	@echo 'Installing into $(VENV) (the first time takes a minute) ...'
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,embedded,demo,flower,s3]'
+	@echo 'Installing into $(VENV); the first time takes a minute. A line a package:'
+	@set -o pipefail; $(BIN)/python -m pip install -c constraints.txt -e '.[dev,embedded,demo,flower,s3]' \
+		| grep -E --line-buffered '^(Collecting|Obtaining|Installing|Building|Successfully built)|error' \
+		| cut -c1-100
 	@$(BIN)/python -m pip check
 	@touch $(STAMP)

@@ -86,7 +86,8 @@ def run_workflow(
 ) -> Result:
     """Run a workflow to its end in this thread; a failed run is a Result too, no exception.
 
-    `workflow` is one built in Python, a definition, or the path of a YAML or JSON file. `pins`
+    `workflow` is one built in Python, a definition, its YAML or JSON text, or the path of a file
+    of it. `pins`
     maps node ids to what stands in for their work: an output, an exception to fail with
     (`workers.functions.Fail` has a code), or a function of the node's filled config that returns
     or raises one; `allow` names what is not public and may be called all the same, as
@@ -121,4 +122,7 @@ def _definition(workflow: Workflow | Mapping[str, Any] | str | PathLike[str]) ->
         return dict(workflow)
     from orchestrator.services.definitions.reading import from_yaml, taken_status
 
-    return taken_status(from_yaml(Path(workflow).read_text(encoding="utf-8")))[0]
+    # No path has several lines, or begins as an object does.
+    is_text = isinstance(workflow, str) and ("\n" in workflow or workflow.lstrip().startswith("{"))
+    text = str(workflow) if is_text else Path(workflow).read_text(encoding="utf-8")
+    return taken_status(from_yaml(text))[0]

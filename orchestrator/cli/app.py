@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +17,8 @@ from orchestrator.errors import ZQError
 from orchestrator.process.memory_use import without_httpx_command
 from orchestrator.process.own_packages import come_first
 
+#: 128 and the number of SIGPIPE, as shells tell it.
+PIPE_BROKE = 141
 #: Each verb with its module and its line in the help. The module is imported when the verb is used,
 #: so that `zq` answers at once.
 VERBS = {
@@ -24,8 +27,9 @@ VERBS = {
     "apply": ("apply", "Create or change workflows by name, from files."),
     "validate": ("apply", "Check definitions without a server."),
     "workflow": ("workflow", "Look at saved workflows and their versions, export, roll back."),
-    "run": ("run", "Start a run of a workflow; --dry plays a file through in memory."),
+    "run": ("start", "Start a run of a workflow; --dry plays a file through in memory."),
     "runs": ("runs", "Look at runs; cancel, pause, resume or retry them."),
+    "logs": ("logs", "Search the log lines of all runs."),
     "secrets": ("secrets", "Set values that only workers read; rotate their keys."),
     "variables": ("variables", "Set plain values that expressions read."),
     "login": ("login", "Sign in at a server, as the person you are."),
@@ -47,8 +51,29 @@ VERBS = {
 }
 
 
+class _PipeBroke(Exception):
+    """Whoever read what is printed has gone away (`zq runs list | head`)."""
+
+
+@contextlib.contextmanager
+def _told_of_broken_pipes() -> Iterator[None]:
+    # click would end the process itself, as if the verb had failed.
+    try:
+        yield
+    except BrokenPipeError:
+        raise _PipeBroke from None
+
+
 class Verbs(click.Group):
     """A group that imports a verb's module when the verb is used."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        with _told_of_broken_pipes():
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _told_of_broken_pipes():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -96,6 +121,7 @@ def cli() -> None:
       1    it failed, or such a run did; standard error says why
       2    the command line was not understood
       130  Ctrl-C
+      141  whoever read the output went away, as with `| head`
     """
 
 
@@ -108,16 +134,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(BrokenPipeError):
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # The reader went away (`zq runs list | head`): not wrong, but nothing may be flushed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except _PipeBroke:
+        # Nothing is wrong and nothing is said, but what is left may not be flushed either.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        return PIPE_BROKE
     except ZQError as error:
-        complain(error)
+        with contextlib.suppress(BrokenPipeError):
+            complain(error)
         return 1
 
 

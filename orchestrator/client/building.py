@@ -110,7 +110,7 @@ class Workflow:
         if twice:
             text = f"ids are given twice: {', '.join(twice)}"
             raise InvalidDefinition([Problem("nodes", "duplicate_node_id", text)])
-        return from_yaml(_as_yaml(self._written()))
+        return from_yaml(as_yaml(self._written()))
 
     def check(self) -> None:
         """Raise InvalidDefinition with every problem of shape and meaning."""
@@ -143,7 +143,7 @@ class Workflow:
         }
 
 
-def _as_yaml(document: Mapping[str, Any]) -> str:
+def as_yaml(document: Any) -> str:
     """Return JSON that every YAML reader takes; InvalidDefinition for what is no JSON."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)

@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from orchestrator.client.building import Workflow
+from orchestrator.client.nouns import Nouns
 from orchestrator.client.seen import Artifact, Event, Run, Saved, Task
+from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
-    from orchestrator.client.documents import ArtifactDoc, RunDoc, TaskDoc, WorkflowDoc
-    from orchestrator.client.watching import Frame
+    from orchestrator.client.documents import ArtifactDoc, Frame, RunDoc, TaskDoc, WorkflowDoc
+    from orchestrator.client.transport import Http
 
 #: Who runs workflows in memory. Named, not imported: the core may not know the workers' code.
 _IN_MEMORY = "workers.in_memory.server"
@@ -185,10 +187,28 @@ class Engine:
         return self._server.artifact(run_id, name)
 
 
-class Connection:
-    """An open connection; close it, or use it in a `with`. One thread at a time."""
+class NotInMemory(ZQError):
+    """Only a server keeps users, keys, secrets and such; in memory there are workflows and runs."""
 
-    def __init__(self, server: Server) -> None:
+    code = "not_in_memory"
+
+
+class _NoHttp:
+    """Stands where a connection in memory has no session: every call is refused."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotInMemory
+
+
+class Connection(Nouns):
+    """An open connection; close it, or use it in a `with`. One thread at a time.
+
+    `engine` saves workflows and runs them, as typed values. The other nouns return the API's
+    documents (`client.documents`), and need a server.
+    """
+
+    def __init__(self, server: Server, http: Http | None = None) -> None:
+        super().__init__(http or cast("Http", _NoHttp()))
         self._server = server
         self.engine = Engine(server)
 
@@ -236,4 +256,4 @@ def connect(
 
     client = over_http(server, key=key, patience_s=patience_s)
     client.ping()
-    return Connection(client)
+    return Connection(client, client)

@@ -6,11 +6,10 @@ Knows the order only; how a sign-in is kept and renewed is `sign_in`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from orchestrator.client import sign_in
 from orchestrator.client.http import Client
+from orchestrator.client.transport import full_address, is_loopback
 from orchestrator.process.home import admin_key, live_url, web_url
 from orchestrator.settings import Settings, load
 
@@ -27,12 +26,13 @@ def connect(
     login = sign_in.load(settings.home)
     if server is None and login is not None and not _address_is_set(settings):
         server = login.server
-    server = (server or address(settings)).rstrip("/")
+    server = server or address(settings)
+    where = full_address(server)
     credential: str | Callable[[], str] = settings.auth.admin_key if key is None else key
     if key is None and not credential:
-        if login is not None and login.server == server:
+        if login is not None and login.server == where:
             credential = sign_in.Bearer(settings.home, login)
-        elif _is_here(server, settings):
+        elif is_loopback(where) or where == address(settings):
             credential = admin_key(settings.home, make=False)
     return Client(server, credential, patience_s=patience_s)
 
@@ -48,14 +48,3 @@ def address(settings: Settings) -> str:
 
 def _address_is_set(settings: Settings) -> bool:
     return bool({"ZQ_WEB__HOST", "ZQ_WEB__PORT"} & set(settings.origins))
-
-
-def _is_here(server: str, settings: Settings) -> bool:
-    """Whether a server is this machine's own: its admin key is nobody else's business."""
-    try:
-        host = urlsplit(server).hostname or ""
-        if host == "localhost" or server == address(settings):
-            return True
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Login:
     #: Seconds since 1970, by this machine's clock; from then on it is renewed.
     fresh_until_s: float = 0.0
 
-    def renewed(self, signed: dict[str, Any]) -> Login:
+    def renewed(self, signed: Mapping[str, Any]) -> Login:
         """Return it with the tokens of an answer."""
         return replace(
             self,

@@ -11,25 +11,21 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import simple_websocket
 from wsproto.events import AcceptConnection, RejectConnection, Request
 
+from orchestrator.client.documents import Frame, RunDoc
 from orchestrator.errors import ZQError
 from orchestrator.models.runs.run import ENDS
-
-if TYPE_CHECKING:
-    from orchestrator.client.http import Client
 
 HANDSHAKE_S = 10.0
 #: A silent line is probed this often; an unanswered probe ends the connection.
 PING_S = 20.0
 #: Between two reads while there is no socket, and how many reads until one is tried again.
 POLL_S, POLLS = 0.5, 20
-#: An event of a run: `seq`, `kind` (run, task, log, gap), and what belongs to the kind.
-Frame = dict[str, Any]
 #: Close codes after which trying again is of no use.
 FINAL = {
     4400: "`after` is beyond the last event of the run",
@@ -43,6 +39,22 @@ class StreamRefused(ZQError):
     """The run's events may not be read."""
 
     code = "stream_refused"
+
+
+class Watched(Protocol):
+    """A server whose runs are watched."""
+
+    server: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request and socket carries."""
+
+    def events(self, run_id: str, after: int = 0) -> list[Frame]:
+        """Return the next page of a run's events."""
+
+    def run(self, run_id: str) -> RunDoc:
+        """Return a run as it stands."""
 
 
 class _Socket(simple_websocket.Client):  # type: ignore[misc]  # ships no types
@@ -70,7 +82,7 @@ class _Socket(simple_websocket.Client):  # type: ignore[misc]  # ships no types
         self.connected = True
 
 
-def watch(client: Client, run_id: str, after: int) -> Iterator[Frame]:
+def watch(client: Watched, run_id: str, after: int) -> Iterator[Frame]:
     """Yield the frames with `seq > after` until the run has ended."""
     seen, ended, pause_s = after, False, 0.0
     while not ended:
@@ -89,7 +101,7 @@ def watch(client: Client, run_id: str, after: int) -> Iterator[Frame]:
             time.sleep(pause_s)
 
 
-def _some(client: Client, run_id: str, after: int) -> Iterator[Frame]:
+def _some(client: Watched, run_id: str, after: int) -> Iterator[Frame]:
     try:
         yield from _socket_frames(client, run_id, after)
     except _NoSocket:
@@ -100,7 +112,7 @@ class _NoSocket(Exception):
     """There is no socket to be had just now."""
 
 
-def _socket_frames(client: Client, run_id: str, after: int) -> Iterator[dict[str, Any]]:
+def _socket_frames(client: Watched, run_id: str, after: int) -> Iterator[dict[str, Any]]:
     """Yield frames until the connection ends, for whatever reason."""
     base = client.server.replace("http", "ws", 1)
     url = f"{base}/api/v1/runs/{quote(run_id, safe='')}/stream?after={after}"
@@ -132,7 +144,7 @@ def _socket_frames(client: Client, run_id: str, after: int) -> Iterator[dict[str
             line.close()
 
 
-def _polled(client: Client, run_id: str, after: int) -> Iterator[Frame]:
+def _polled(client: Watched, run_id: str, after: int) -> Iterator[Frame]:
     """Yield what ordinary requests bring, for a while or until the run has ended."""
     for _ in range(POLLS):
         frames = client.events(run_id, after)
@@ -149,7 +161,7 @@ def _ends(frame: Frame) -> bool:
     return frame["kind"] == "run" and frame.get("state") in ENDS
 
 
-def _has_ended(client: Client, run_id: str, seen: int) -> bool:
+def _has_ended(client: Watched, run_id: str, seen: int) -> bool:
     """Whether nothing is left to come; asked when a connection ended without a run's end."""
     run = client.run(run_id)
     return run["state"] in ENDS and int(run.get("seq", seen)) <= seen

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from orchestrator.models.escaping import escaped
 from orchestrator.models.runs.event import rfc3339
 
 #: What may be passed as `extra` and is kept.
@@ -38,6 +39,18 @@ class JsonLine(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+class PlainLine(logging.Formatter):
+    """A line that a person reads: what it tells can neither begin another nor steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        """Return the line without its traceback."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
+        """Return a traceback, set in."""
+        return "\n".join(f"  {escaped(line)}" for line in super().formatException(ei).split("\n"))
+
+
 def set_up(level: str) -> None:
     """Configure this process's logging, once, at its start."""
     logging.config.dictConfig(config(level))
@@ -46,7 +59,7 @@ def set_up(level: str) -> None:
 def config(level: str) -> dict[str, Any]:
     """Return the configuration of logging for any process of the product."""
     plain = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    shape = {"format": plain} if sys.stderr.isatty() else {"()": JsonLine}
+    shape = {"()": PlainLine, "fmt": plain} if sys.stderr.isatty() else {"()": JsonLine}
     quiet = {"level": level, "handlers": [], "propagate": True}
     rare = MappingProxyType({"level": "DEBUG" if level == "DEBUG" else "WARNING"})
     return {

@@ -17,9 +17,9 @@ import orjson
 import pytest
 
 from orchestrator.errors import BadRequest
+from orchestrator.models import strict_json
 from tests.api.conftest import MAX_BODY, ONE, Api, build_core, refused
 from web.app import create_app
-from web.schemas import strict_json
 
 JSON = "application/json"
 #: Routes that want an object, with what else they need.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from werkzeug.serving import make_server
@@ -18,7 +19,7 @@ from werkzeug.serving import make_server
 from orchestrator.bootstrap.core import Core
 from orchestrator.cli import main
 from orchestrator.client import sign_in
-from tests.api.conftest import KEY, build_core
+from tests.api.conftest import KEY, Api, build_core
 from web.app import create_app
 
 Captured = pytest.CaptureFixture[str]
@@ -30,6 +31,8 @@ class Place:
     """A server, a home, and the commands run there."""
 
     core: Core
+    #: Does what workers do.
+    api: Api
     url: str
     home: Path
     capsys: Captured
@@ -50,6 +53,15 @@ class Place:
     def told(self, *words: str, text: str = "") -> Any:
         """Run a command and return what it tells as JSON."""
         return json.loads(self.zq(*words, "-o", "json", text=text))
+
+    def lines(self, *words: str) -> list[str]:
+        """Run a command that tells one thing a line as JSON."""
+        return self.zq(*words, "-o", "json").splitlines()
+
+    def write(self, run_id: UUID, message: str, level: str = "info") -> None:
+        """Let the one node of a run log a line and succeed, as a worker would."""
+        (claim,) = self.api.claims(run_id)
+        self.api.settle(claim, says=((level, message),))
 
     def make(self, *words: str, email: str = EMAIL) -> dict[str, Any]:
         """Make a user with the usual password."""
@@ -87,7 +99,9 @@ class Terminal(io.StringIO):
 def opened(folder: Path, patch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Place]:
     """Serve a core in memory until the block ends."""
     core = build_core()
-    server = make_server("127.0.0.1", 0, create_app(core), threaded=True)
+    app = create_app(core)
+    api = Api(app.test_client(), core)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     home = folder / "home"
@@ -97,7 +111,7 @@ def opened(folder: Path, patch: pytest.MonkeyPatch, capsys: Captured) -> Iterato
     patch.setenv("ZQ_WEB__PORT", str(server.server_port))
     patch.setenv("NO_COLOR", "1")
     try:
-        yield Place(core, f"http://127.0.0.1:{server.server_port}", home, capsys, patch)
+        yield Place(core, api, f"http://127.0.0.1:{server.server_port}", home, capsys, patch)
     finally:
         server.shutdown()
         thread.join()

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from orchestrator.client.discovery import connect
-from orchestrator.client.http import ApiError
+from orchestrator.client.errors import ApiError
 from tests.api.conftest import ONE
-from tests.cli.place import EMAIL, PASSWORD, Place, opened
+from tests.cli.place import EMAIL, PASSWORD, Place
 
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Place]:
-    with opened(tmp_path, monkeypatch, capsys) as place:
-        yield place
 
 
 def test_who_is_invited_sets_a_password(place: Place) -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from orchestrator.client.http import ApiError, Client
+from orchestrator.client.errors import ApiError
+from orchestrator.client.http import Client
 from orchestrator.models.ids import DEFAULT_TENANT
 from tests.api.conftest import KEY, ONE
-from tests.cli.place import Captured, Place, opened
+from tests.cli.place import Place
 
 BYTES = bytes(range(256))
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Place]:
-    with opened(tmp_path, monkeypatch, capsys) as made:
-        yield made
 
 
 @pytest.fixture

@@ -96,8 +96,8 @@ def test_without_a_terminal_each_event_is_one_plain_line(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(FRAMES)
     assert "\x1b" not in "".join(lines)
-    assert lines[3] == "08:00:01.000  fetch  retrying: http_status: 503, again in 2.0 s"
-    assert lines[5] == "08:00:04.000  fetch  succeeded (attempt 2)"
+    assert lines[3] == "08:00:01.000Z  fetch  retrying: http_status: 503, again in 2.0 s"
+    assert lines[5] == "08:00:04.000Z  fetch  succeeded (attempt 2)"
     assert "8 to 9" in lines[7]
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,15 +16,9 @@ from orchestrator.client import sign_in
 from orchestrator.client.discovery import connect
 from orchestrator.models.access.permissions import ADMIN
 from tests.api.conftest import KEY
-from tests.cli.place import EMAIL, PASSWORD, Place, Terminal, opened
+from tests.cli.place import EMAIL, PASSWORD, Place, Terminal
 
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Place]:
-    with opened(tmp_path, monkeypatch, capsys) as place:
-        yield place
 
 
 def test_a_password_that_is_no_text_is_refused(place: Place) -> None:

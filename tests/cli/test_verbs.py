@@ -23,6 +23,7 @@ LEAVES = {
     "workflow": "list get versions export diff rollback activate archive grants",
     "runs": "list get watch logs artifacts cancel mark pause resume retry",
     "config": "show",
+    "logs": "search",
     "user": "create list change reset accept delete",
     "key": "create list rotate revoke",
     "role": "list create change delete",
@@ -122,7 +123,7 @@ def test_words_are_completed(
 
 
 def test_workflows_and_runs_are_completed_wherever_one_is_named() -> None:
-    named = {"workflow", "workflows", "run_id", "run_ids"}
+    named = {"workflow", "workflows", "run", "run_id", "run_ids"}
     for words, command in commands(cli).items():
         for parameter in command.params:
             if parameter.name in named:

@@ -12,8 +12,9 @@ from flask import Flask, jsonify, request
 from flask_sock import Sock
 from werkzeug.serving import make_server
 
-from orchestrator.client import http, watching
-from orchestrator.client.http import ApiError, Client, ServerUnreachable
+from orchestrator.client import transport, watching
+from orchestrator.client.errors import ApiError, ServerUnreachable
+from orchestrator.client.http import Client
 from orchestrator.client.watching import StreamRefused
 
 RUN = "01a205f1-0bf3-70e4-9786-a3e696e8ed0b"
@@ -219,7 +220,7 @@ def test_no_server_says_so() -> None:
 def test_a_server_that_hangs_is_asked_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(transport, "_ANSWER_S", 0.3)
     server.hung, server.sockets = 1, False
     with Client(server.url, patience_s=0.1) as client:
         assert [frame["seq"] for frame in client.watch(RUN)] == [*range(1, LAST + 1)]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.place import Captured, Place, opened
+from tests.cli.place import Place
 
 ONE = "name: one\nnodes: {a: noop}\n"
 TWO = "name: two\nstatus: draft\nnodes: {a: noop}\n"
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Place]:
-    with opened(tmp_path, monkeypatch, capsys) as made:
-        yield made
 
 
 @pytest.fixture
@@ -91,3 +84,19 @@ def test_a_draft_in_a_file_runs_dry(place: Place, files: Path) -> None:
 def test_a_run_that_the_command_line_starts_says_so(place: Place, files: Path) -> None:
     place.zq("apply", "-f", str(files))
     assert place.told("run", "one", "--tag", "mine")["trigger"] == "manual"
+
+
+def test_exported_files_keep_the_names_of_all_scripts(place: Place, tmp_path: Path) -> None:
+    names = ["Grüße", "日報", "a: b, c", "漢" * 120, "x" * 120]
+    for number, name in enumerate(names):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(f"name: {name!r}\nnodes: {{a: noop}}\n")
+        place.zq("apply", "-f", str(file))
+    folder = tmp_path / "out"
+    place.zq("workflow", "export", "--to", str(folder))
+    written = {file.name for file in folder.iterdir()}
+    assert {"Grüße.yaml", "日報.yaml", "a-b-c.yaml"} < written
+    assert len(written) == len(names)
+    assert all("position" not in file.read_text() for file in folder.iterdir())
+    again = place.zq("workflow", "export", "--to", str(folder)).splitlines()
+    assert all(line.endswith(": unchanged") for line in again)

@@ -104,7 +104,7 @@ def _read(page: str, lines: list[str]) -> Iterator[Block]:
 _SAME = (
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]+Z"), "AT"),
-    (re.compile(r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b"), "TIME"),
+    (re.compile(r"\b\d\d:\d\d:\d\d(?:\.\d+(?:Z|[+-]\d\d(?::\d\d)?)?)?(?!\w)"), "TIME"),
     (re.compile(r"(?<=127\.0\.0\.1:)\d+"), "PORT"),
     (re.compile(r"\b\d+(?:\.\d+)?(?= (?:ms|s)\b)"), "N"),
     (re.compile(r"\b\d+ (?:seconds|minutes) ago\b|\bjust now\b"), "AGO"),

@@ -33,7 +33,7 @@ _ABOUT = {
     "nodes": "The vertices: see below. 1 to 10,000.",
     "edges": "Who waits for whom: see below. At most 100,000.",
     "retry": "See [retry](#retry).",
-    "position": "Where the editor shows the node: `x` and `y`.",
+    "position": "For programs that draw the workflow: `x` and `y`.",
     "data": "What the node does, and how: see below.",
 }
 _KINDS: dict[type, str] = {

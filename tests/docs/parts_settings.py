@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from orchestrator.settings import SECTIONS, names
+from orchestrator.settings import NOT_YET, SECTIONS, names
 
 
 def settings() -> str:
@@ -17,6 +17,8 @@ def settings() -> str:
     }
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     for name, (meaning, default) in names().items():
+        if name in NOT_YET:
+            continue
         shown = f"`{_plain(default)}`" if default != "" else "–"
         more = "; secret" if name in secret else ""
         lines.append(f"| `{name}` | {shown} | {meaning.replace('|', chr(92) + '|')}{more} |")

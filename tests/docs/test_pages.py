@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+from orchestrator.services.definitions.reading import from_yaml, read_definition, shape_of
 from tests.docs import generated
 from tests.docs.pages import DOCS, NOTES, ROOT, Block, all_blocks, blocks, pages, title
 from tests.docs.parts_cli import walk
@@ -69,6 +71,25 @@ def test_every_page_is_in_the_index() -> None:
         str(path.relative_to(ROOT)) for path in linked if path.is_relative_to(ROOT)
     }
     assert missing == {"docs/index.md"}
+
+
+def test_the_readme_shows_one_workflow_in_json_and_in_yaml() -> None:
+    text = (ROOT / "README.md").read_text()
+    json_form = re.search(r"\$api/workflows -d '(\{.*?\})' > hello.json", text, re.DOTALL)
+    yaml_form = re.search(r"<<'YAML'\n(.*?)YAML\n", text, re.DOTALL)
+    assert json_form is not None
+    assert yaml_form is not None
+    one, other = (meaning(form[1]) for form in (json_form, yaml_form))
+    assert one == other
+    assert one["inputs"]
+
+
+def meaning(text: str) -> dict[str, Any]:
+    """Return what a definition says, but for places of nodes and names of edges."""
+    shape = shape_of(read_definition(from_yaml(text)))
+    nodes = [{k: v for k, v in node.items() if k != "position"} for node in shape["nodes"]]
+    edges = [{k: v for k, v in edge.items() if k != "id"} for edge in shape["edges"]]
+    return {**shape, "nodes": nodes, "edges": edges}
 
 
 def test_the_readme_is_short() -> None:

@@ -16,6 +16,7 @@ from orchestrator.services.auditing import Verdict
 from web.api.paging import page
 from web.context import core, tenant_id
 from web.openapi.document import Routes
+from web.responses.headers import attachment
 from web.responses.json_provider import dump
 from web.schemas.audit import (
     AuditEntrySchema,
@@ -78,7 +79,7 @@ def export(query: Mapping[str, Any]) -> Response:
     shape = query["format"]
     write, kind = (_ndjson, NDJSON) if shape == "ndjson" else (_csv, f"{CSV}; charset=utf-8")
     answer = Response(_written(first, pages, write, head=shape == "csv"), content_type=kind)
-    answer.headers["Content-Disposition"] = f'attachment; filename="audit.{shape}"'
+    answer.headers["Content-Disposition"] = attachment(f"audit.{shape}")
     return answer
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 from flask import Response, request
@@ -15,6 +14,7 @@ from orchestrator.services.definitions.reading import from_yaml, taken_status, t
 from web.api.workflows import routes
 from web.context import core, tenant_id
 from web.responses.etags import conditional, expected_versions
+from web.responses.headers import attachment
 from web.responses.idempotency import key_of
 from web.responses.json_provider import dump
 from web.responses.workflows import answered, etag, read
@@ -45,8 +45,7 @@ def export_workflow(query: Mapping[str, Any], workflow_id: UUID) -> Response:
         answer = Response(to_yaml(definition), content_type=f"{YAML}; charset=utf-8")
     else:
         answer = Response(dump(definition), content_type="application/json")
-    name = quote(f"{saved.name}.{query['format']}", safe="")
-    answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
+    answer.headers["Content-Disposition"] = attachment(f"{saved.name}.{query['format']}")
     tag = etag(saved.version)["ETag"].strip('"')
     answer.set_etag(tag if query["format"] == "json" else f"{tag}-yaml")
     answer.headers["Cache-Control"] = "private, no-cache"

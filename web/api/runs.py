@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 from flask import Response, jsonify
@@ -23,6 +22,7 @@ from web.context import core, tenant_id
 from web.openapi.document import Routes
 from web.responses.etags import tagged
 from web.responses.events import frames_after, lines_after
+from web.responses.headers import attachment
 from web.responses.idempotency import key_of
 from web.responses.starting import started
 from web.schemas.fields import cursor
@@ -239,6 +239,6 @@ def get_artifact(run_id: UUID, name: str) -> Response:
     artifact, data = core().artifacts.get(run_id, name)
     plain = artifact.content_type.isascii() and artifact.content_type.isprintable()
     answer = Response(data, content_type=artifact.content_type if plain else _BYTES)
-    answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(artifact.name)}"
+    answer.headers["Content-Disposition"] = attachment(artifact.name)
     answer.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return tagged(answer)

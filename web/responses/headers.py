@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 from uuid import uuid4
 
 from flask import Flask, Response, g, request
@@ -27,6 +28,16 @@ SAFE = {
 _ALWAYS = {**SAFE, "ZQ-API-Version": "1"}
 #: For those who came by TLS, seconds: for a year they come by nothing else.
 _TLS_ONLY = "max-age=31536000"
+
+
+def attachment(name: str) -> str:
+    """Return the Content-Disposition of a file of this name, as RFC 6266 has it.
+
+    Beyond plain ASCII the name is told twice: as it is, and for programs that do not know how.
+    """
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
+    told = f'attachment; filename="{plain}"'
+    return told if plain == name else f"{told}; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def install(app: Flask) -> None:

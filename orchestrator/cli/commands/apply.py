@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.terminal.options import confirm, format_option, server_option, yes_option
-from orchestrator.cli.terminal.output import clean, complain, progress, say, show
+from orchestrator.cli.terminal.options import confirm, yes_option
+from orchestrator.cli.terminal.output import clean, complain, progress, say
 from orchestrator.cli.terminal.source import Lines
-from orchestrator.errors import InvalidDefinition, Problem, ZQError
+from orchestrator.cli.terminal.verbs import Call, verb
+from orchestrator.errors import BadRequest, InvalidDefinition, Problem, ZQError
 
 if TYPE_CHECKING:
     from orchestrator.client.documents import WorkflowDoc
-    from orchestrator.client.http import Client
+    from orchestrator.client.workflows import Workflows
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _SAID_LINE = re.compile(r"line (\d+): ")
@@ -28,7 +29,7 @@ class BadFile(ZQError):
     code = "bad_file"
 
 
-@click.command("apply")
+@verb("apply")
 @click.option(
     "-f",
     "--file",
@@ -45,16 +46,9 @@ class BadFile(ZQError):
     help="Archive every workflow of the server that the files do not have; lists them and asks.",
 )
 @yes_option
-@server_option
-@format_option
 def apply_command(
-    files: Sequence[Path],
-    more: Sequence[Path],
-    prune: bool,
-    yes: bool,
-    server: str | None,
-    shape: str,
-) -> int:
+    call: Call, files: Sequence[Path], more: Sequence[Path], prune: bool, yes: bool
+) -> None:
     """Create or change workflows by name, so that the server has what the files say.
 
     All files are read and checked before the first is sent; an equal definition changes nothing.
@@ -62,25 +56,22 @@ def apply_command(
     `status: draft`; without, a new workflow is published, and another one stays what it is.
     With --prune the files are all there is: what else the server has is archived.
     """
-    from orchestrator.client.discovery import connect
-
     definitions = _read_all(_below([*files, *more]))
-    with connect(server) as client:
-        gone = _gone(client, definitions, yes=yes) if prune else []
-        done: list[dict[str, Any]] = []
-        try:
-            with progress(definitions, "applying") as each_definition:
-                done.extend(_apply(client, definition) for definition in each_definition)
-            done.extend(_row(client.archive(workflow["id"]), "archived") for workflow in gone)
-        finally:
-            # Where the server refuses one, it is told what has been done all the same.
-            _tell(done, shape)
-    return 0
+    workflows = call.client.workflows
+    gone = _gone(workflows, definitions, yes=yes) if prune else []
+    done: list[dict[str, Any]] = []
+    try:
+        with progress(definitions, "applying") as each_definition:
+            done.extend(_apply(workflows, definition) for definition in each_definition)
+        done.extend(_row(workflows.archive(workflow["id"]), "archived") for workflow in gone)
+    finally:
+        # Where the server refuses one, it is told what has been done all the same.
+        _tell(call, done)
 
 
-def _tell(done: Sequence[Mapping[str, Any]], shape: str) -> None:
-    if shape != "table":
-        show(shape, done, {})
+def _tell(call: Call, done: Sequence[Mapping[str, Any]]) -> None:
+    if not call.for_people:
+        call.show(done, {})
         return
     for row in done:
         back = f"; `zq workflow activate {row['id']}` undoes it" if row["did"] == "archived" else ""
@@ -91,24 +82,26 @@ def _row(saved: WorkflowDoc, did: str) -> dict[str, Any]:
     return {"name": saved["name"], "did": did, "version": saved["version"], "id": saved["id"]}
 
 
-def _apply(client: Client, definition: dict[str, Any]) -> dict[str, Any]:
+def _apply(workflows: Workflows, definition: dict[str, Any]) -> dict[str, Any]:
     name, archived = definition["name"], "archived"
-    found = client.find(name) or client.find(name, status=[archived])
+    found = workflows.find(name) or workflows.find(name, status=[archived])
     if found is None:
-        return _row(client.create(definition), "created")
+        return _row(workflows.create(definition), "created")
     if found["status"] == archived:
         definition = {"status": "published", **definition}
-    saved = client.change(found["id"], definition)
+    saved = workflows.change(found["id"], definition)
     if saved["version"] == found["version"]:
         return _row(saved, "unchanged")
     back = found["status"] == archived != saved["status"]
     return _row(saved, "activated" if back else "changed")
 
 
-def _gone(client: Client, definitions: Sequence[dict[str, Any]], *, yes: bool) -> list[WorkflowDoc]:
+def _gone(
+    workflows: Workflows, definitions: Sequence[dict[str, Any]], *, yes: bool
+) -> list[WorkflowDoc]:
     """Return the workflows that no file has, after telling them and asking."""
     kept = {definition["name"] for definition in definitions}
-    gone = [workflow for workflow in client.workflows() if workflow["name"] not in kept]
+    gone = [workflow for workflow in workflows.list() if workflow["name"] not in kept]
     if gone:
         say("to be archived, since no file has them:", err=True)
         for workflow in gone:
@@ -141,10 +134,9 @@ def _read_all(files: Sequence[Path]) -> list[dict[str, Any]]:
     return definitions
 
 
-@click.command("validate")
+@verb("validate", server=False)
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@format_option
-def validate_command(files: Sequence[Path], shape: str) -> int:
+def validate_command(call: Call, files: Sequence[Path]) -> int:
     """Check definitions without a server: every problem, with its line."""
     rows: list[dict[str, Any]] = []
     for file in _below(files):
@@ -155,13 +147,13 @@ def validate_command(files: Sequence[Path], shape: str) -> int:
         except ZQError as error:
             row["valid"] = False
             row["problems"] = [{"line": line, "message": text} for line, text in _told(file, error)]
-            if shape == "table":
+            if call.for_people:
                 explain(file, error)
         else:
-            if shape == "table":
+            if call.for_people:
                 say(f"{file}: valid, {len(definition['nodes'])} nodes")
-    if shape != "table":
-        show(shape, rows, {})
+    if not call.for_people:
+        call.show(rows, {})
     return 0 if all(row["valid"] for row in rows) else 1
 
 
@@ -170,12 +162,18 @@ def read_checked(file: Path) -> dict[str, Any]:
 
     InvalidDefinition with all problems.
     """
+    from orchestrator.client.building import as_yaml
+    from orchestrator.models.strict_json import parse
     from orchestrator.services.definitions.reading import from_yaml, read_definition, taken_status
 
     try:
         text = file.read_text(encoding="utf-8")
+        if file.suffix == ".json":
+            text = as_yaml(parse(text.encode(), "the file"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"it cannot be read: {error}") from None
+    except BadRequest as error:
+        raise BadFile(error.detail) from None
     definition: dict[str, Any] = from_yaml(text)
     bare, _ = taken_status(definition)
     read_definition(bare)

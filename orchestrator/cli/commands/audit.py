@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator.cli.terminal.options import format_option, server_option
-from orchestrator.cli.terminal.output import clean, say, show
+from orchestrator.cli.terminal.options import time_options
+from orchestrator.cli.terminal.output import clean, say
+from orchestrator.cli.terminal.times import moment
+from orchestrator.cli.terminal.verbs import Call, verb
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -19,14 +21,12 @@ if TYPE_CHECKING:
     from orchestrator.services.auditing import Verdict
 
 F = TypeVar("F", bound=Callable[..., Any])
-_PAGE = 200
 
 
 def _filters(command: F) -> F:
     """Add the options that say which entries; the command takes them as `**filters`."""
     options = (
-        click.option("--since", metavar="TIME", help="Only from this time on."),
-        click.option("--until", metavar="TIME", help="Only before this time."),
+        *time_options("entries made"),
         click.option("--principal", help="Only what it did: a name, or an id."),
         click.option("--action", help="Only this one, such as `runs.cancel_run`."),
         click.option("--resource", help="Only this kind of thing, such as `workflow`."),
@@ -42,32 +42,18 @@ def audit_command() -> None:
     """Look at who did what, and check that nobody has touched the record of it."""
 
 
-@audit_command.command("list")
+@verb("list", of=audit_command)
 @_filters
 @click.option(
     "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most."
 )
-@server_option
-@format_option
-def list_entries(limit: int, server: str | None, shape: str, **filters: str | None) -> int:
+def list_entries(call: Call, limit: int, **filters: str | None) -> None:
     """Print entries, newest first."""
-    from orchestrator.client.discovery import connect
-
-    found: list[dict[str, Any]] = []
-    params: dict[str, Any] = _given(filters)
-    with connect(server) as client:
-        while len(found) < limit:
-            params["limit"] = min(_PAGE, limit - len(found))
-            page = client.request("GET", "audit", params=params).json()
-            found += page["items"]
-            params["cursor"] = page["next_cursor"]
-            if not params["cursor"]:
-                break
-    show(shape, found, _COLUMNS, empty="no entries")
-    return 0
+    found = call.client.audit.list(limit=limit, **filters)
+    call.show(found, _COLUMNS, empty="no entries")
 
 
-@audit_command.command("verify")
+@verb("verify", of=audit_command)
 @click.option(
     "--anchor", metavar="NO:DIGEST", help="A head that was kept outside: the chain must hold it."
 )
@@ -76,33 +62,27 @@ def list_entries(limit: int, server: str | None, shape: str, **filters: str | No
     is_flag=True,
     help="Every tenant's, beside the database: no server is asked, nor believed.",
 )
-@server_option
-@format_option
-def verify(anchor: str | None, database: bool, server: str | None, shape: str) -> int:
+def verify(call: Call, anchor: str | None, database: bool) -> int:
     """Check that no entry was edited, deleted, inserted or cut off; exit 1 names the first bad one.
 
     Prints the chain's head: keep it where nobody with the database can reach it, and give it with
     --anchor another day. Without one, a chain that was written anew from its start looks whole.
     """
     if database:
-        if anchor or server:
+        if anchor or call.server:
             raise click.UsageError("--database goes with neither --anchor nor --server")
-        found = _of_all_tenants()
+        found: list[Mapping[str, Any]] = _of_all_tenants()
     else:
-        from orchestrator.client.discovery import connect
-
-        query = {"anchor": anchor} if anchor else {}
-        with connect(server) as client:
-            found = [client.request("GET", "audit/verify", params=query, timeout=None).json()]
-    if shape == "table":
+        found = [call.client.audit.verify(anchor)]
+    if call.for_people:
         for verdict in found:
             say(_sentence(verdict), err=not verdict["valid"])
     else:
-        show(shape, found if database else found[0], {})
+        call.show(found if database else found[0], {})
     return 0 if all(verdict["valid"] for verdict in found) else 1
 
 
-def _of_all_tenants() -> list[dict[str, Any]]:
+def _of_all_tenants() -> list[Mapping[str, Any]]:
     from orchestrator.bootstrap import core as bootstrap
     from orchestrator.bootstrap.resolving import resolve
     from orchestrator.settings import load
@@ -124,7 +104,7 @@ def _told(tenant_id: UUID, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _sentence(verdict: dict[str, Any]) -> str:
+def _sentence(verdict: Mapping[str, Any]) -> str:
     whose = f"tenant {verdict['tenant_id']}: " if "tenant_id" in verdict else ""
     if not verdict["valid"]:
         return f"{whose}entry {verdict['first_bad']} is bad: {clean(verdict['reason'])}"
@@ -133,27 +113,22 @@ def _sentence(verdict: dict[str, Any]) -> str:
     return f"{whose}{verdict['entries']} entries, all as they were written{told}"
 
 
-@audit_command.command("export")
+@verb("export", of=audit_command, printed=None)
 @_filters
 @click.option(
     "--format", "form", type=click.Choice(["ndjson", "csv"]), default="ndjson", show_default=True,
     help="One JSON object a line, or a table.",
 )  # fmt: skip
 @click.option("--file", type=click.Path(dir_okay=False), help="Where to; else to standard output.")
-@server_option
-def export(form: str, file: str | None, server: str | None, **filters: str | None) -> int:
+def export(call: Call, form: str, file: str | None, **filters: str | None) -> None:
     """Write entries out, oldest first. A file is there when it is complete, and not before."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        parts = client.download("audit/export", format=form, **_given(filters))
-        if file is None:
-            for part in parts:
-                sys.stdout.buffer.write(part)
-            sys.stdout.buffer.flush()
-        else:
-            _keep(file, parts)
-    return 0
+    parts = call.client.audit.export(form, **filters)
+    if file is not None:
+        _keep(file, parts)
+        return
+    for part in parts:
+        sys.stdout.buffer.write(part)
+    sys.stdout.buffer.flush()
 
 
 def _keep(file: str, parts: Iterable[bytes]) -> None:
@@ -171,13 +146,9 @@ def _keep(file: str, parts: Iterable[bytes]) -> None:
             raise
 
 
-def _given(filters: dict[str, str | None]) -> dict[str, Any]:
-    return {name: value for name, value in filters.items() if value is not None}
-
-
 _COLUMNS: dict[str, Callable[[Any], Any]] = {
     "no": lambda e: e["no"],
-    "at": lambda e: e["at"],
+    "at": lambda e: moment(e["at"]),
     "who": lambda e: clean(e["principal"] or e["principal_kind"]),
     "action": lambda e: clean(e["action"]),
     "resource": lambda e: clean(f"{e['resource']} {e['resource_id']}".strip()),

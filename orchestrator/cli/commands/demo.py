@@ -125,7 +125,7 @@ def _from_nothing(
 
     show: Show | None = None
     launch = Launch(settings, workers=workers, report=warn, data_port=data.port)
-    failures: list[ZQError] = []
+    failures: list[Exception] = []
 
     def ready() -> None:
         nonlocal show
@@ -144,10 +144,10 @@ def _from_nothing(
     return show.exit_code if show else 1
 
 
-def _play(show: Show, stop: StopSignal, keep: bool, fail: Callable[[ZQError], None]) -> None:
+def _play(show: Show, stop: StopSignal, keep: bool, fail: Callable[[Exception], None]) -> None:
     try:
         show.run()
-    except ZQError as error:
+    except (ZQError, BrokenPipeError) as error:
         fail(error)
         keep = False
     finally:
@@ -179,6 +179,7 @@ def _apply(client: Client) -> str:
     from orchestrator.demo import WORKFLOW_FILE
 
     definition = read_checked(WORKFLOW_FILE)
-    found = client.find(definition["name"])
-    saved = client.change(found["id"], definition) if found else client.create(definition)
+    workflows = client.workflows
+    found = workflows.find(definition["name"])
+    saved = workflows.change(found["id"], definition) if found else workflows.create(definition)
     return saved["name"]

@@ -13,8 +13,8 @@ from importlib.metadata import entry_points
 
 import click
 
-from orchestrator.cli.terminal.options import format_option
-from orchestrator.cli.terminal.output import clean, say, show
+from orchestrator.cli.terminal.output import clean, say
+from orchestrator.cli.terminal.verbs import Call, verb
 from orchestrator.errors import EmbeddedUnavailable, SettingsError, ZQError
 from orchestrator.ports.store import Store
 from orchestrator.process import own_packages, start_check
@@ -36,23 +36,22 @@ class Check:
     remedy: str = ""
 
 
-@click.command("doctor")
-@format_option
-def doctor_command(shape: str) -> int:
+@verb("doctor", server=False)
+def doctor_command(call: Call) -> int:
     """Check this machine and its servers: one line each, exit 1 if something must be done."""
     failed, rows = 0, []
     for check in _checks():
         failed += check.fine is False
         rows.append({**asdict(check), "remedy": "" if check.fine else check.remedy})
-        if shape != "table":
+        if not call.for_people:
             continue
         mark, colour = {True: ("ok", "green"), False: ("FAIL", "red"), None: ("-", "bright_black")}[
             check.fine
         ]
         line = f"{click.style(f'{mark:<5}', fg=colour)}{check.name:<10} {clean(check.said)}"
         say(f"{line}: {clean(check.remedy)}" if check.remedy and not check.fine else line)
-    if shape != "table":
-        show(shape, rows, {})
+    if not call.for_people:
+        call.show(rows, {})
     return 1 if failed else 0
 
 
@@ -251,7 +250,7 @@ def _port(settings: Settings, *, used: bool) -> Check:
 
 def _silent_port(settings: Settings, url: str, error: ZQError, *, used: bool) -> Check:
     from orchestrator.cli.up.launch import port_is_free
-    from orchestrator.client.http import ServerUnreachable
+    from orchestrator.client.errors import ServerUnreachable
 
     if not isinstance(error, ServerUnreachable):
         return Check(

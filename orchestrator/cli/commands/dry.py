@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.terminal.inputs import Reading
 from orchestrator.cli.terminal.output import printed, say
 from orchestrator.errors import ZQError
 from orchestrator.process import own_packages
@@ -35,7 +36,7 @@ class DryRunFailed(ZQError):
 
 def run_dry(
     file: str,
-    given: Mapping[str, Any],
+    read: Reading,
     pins: Sequence[str],
     shape: str,
     *,
@@ -57,6 +58,7 @@ def run_dry(
     with _start() as child:
         try:
             definition = _checked(path)
+            given = read(definition.get("inputs"))
             told = _ask(child, definition, given, {"pins": pinned, **kept})
             return _show(told, definition, shape)
         finally:
@@ -166,7 +168,7 @@ def _died(child: subprocess.Popen[bytes]) -> str:
 
 
 def _show(told: Iterator[dict[str, Any]], definition: Mapping[str, Any], shape: str) -> int:
-    from orchestrator.cli.commands.run import TASK_COLUMNS, print_ended
+    from orchestrator.cli.terminal.columns import TASK_COLUMNS, print_ended
     from orchestrator.cli.terminal.lines import LineDisplay
     from orchestrator.cli.terminal.view import RunView
 

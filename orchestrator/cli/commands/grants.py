@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
 
 from orchestrator.cli.terminal.completions import workflow_names
-from orchestrator.cli.terminal.options import format_option, server_option
-from orchestrator.cli.terminal.output import ago, clean, show
-from orchestrator.client.listing import every
-from orchestrator.errors import NotFound
+from orchestrator.cli.terminal.ids import one_of, workflow_of
+from orchestrator.cli.terminal.output import ago, clean
+from orchestrator.cli.terminal.verbs import Call, verb
+from orchestrator.client.errors import ApiError
+from orchestrator.client.noun import is_id
 
 if TYPE_CHECKING:
     from orchestrator.client.http import Client
@@ -20,41 +21,29 @@ if TYPE_CHECKING:
 _FORBIDDEN = 403
 
 
-@click.command("grants")
+@verb("grants")
 @click.argument("workflow", shell_complete=workflow_names)
 @click.option("--give", multiple=True, metavar="WHO=ROLE", help="Give a user or key a role on it.")
 @click.option("--take", multiple=True, metavar="WHO", help="Take what a user or key has.")
-@server_option
-@format_option
-def grants_command(
-    workflow: str,
-    give: tuple[str, ...],
-    take: tuple[str, ...],
-    server: str | None,
-    shape: str,
-) -> int:
+def grants_command(call: Call, workflow: str, give: tuple[str, ...], take: tuple[str, ...]) -> None:
     """Print who has which role on a workflow, after giving and taking some.
 
     WHO is a user's e-mail, the prefix of a key, or the id of either.
     """
-    from orchestrator.client.discovery import connect
-
     wanted = [_pair(text) for text in give]
-    with connect(server) as client:
-        path = f"workflows/{client.workflow(workflow)['id']}/grants"
-        answer = client.request("GET", path)
-        names = _names(client)
-        roles = {item["principal_id"]: item["role"] for item in answer.json()["items"]}
-        roles |= {_id_of(names, who): role for who, role in wanted}
-        for who in take:
-            roles.pop(_id_of(names, who), None)
-        if wanted or take:
-            items = [{"principal_id": one, "role": role} for one, role in roles.items()]
-            seen = {"If-Match": answer.headers["ETag"]}
-            answer = client.request("PUT", path, json={"items": items}, headers=seen)
-    found = answer.json()["items"]
-    _print(shape, found, names)
-    return 0
+    grants, workflow_id = call.client.grants, workflow_of(call.client, workflow)
+    names = _names(call.client)
+    if wanted or take:
+        given = {_id_of(names, who): role for who, role in wanted}
+        found = grants.change(workflow_id, give=given, take=[_id_of(names, w) for w in take])
+    else:
+        found = grants.list(workflow_id)
+    columns = {
+        "who": lambda g: clean(names.get(g["principal_id"], g["principal_id"])),
+        "role": lambda g: clean(g["role"]),
+        "since": lambda g: ago(g["created_at"]),
+    }
+    call.show(found, columns, empty="no grants: only roles count here")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -66,32 +55,26 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _names(client: Client) -> dict[str, str]:
     """Return the users and keys that one may see by id: address, or prefix."""
-    from orchestrator.client.http import ApiError
+    users = _allowed(lambda: {user["id"]: user["email"] for user in client.users.list()})
+    return users | _allowed(lambda: {key["id"]: key["prefix"] for key in client.keys.list()})
 
-    names: dict[str, str] = {}
-    for path, name in (("users", "email"), ("api-keys", "prefix")):
-        try:
-            names |= {item["id"]: item[name] for item in every(client, path)}
-        except ApiError as error:
-            # Whoever may give a workflow away need not know everybody: ids will do.
-            if error.status != _FORBIDDEN:
-                raise
-    return names
+
+def _allowed(read: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """Return what is read; nothing of what one may not: who gives a workflow away may use ids."""
+    try:
+        return read()
+    except ApiError as error:
+        if error.status != _FORBIDDEN:
+            raise
+        return {}
 
 
 def _id_of(names: dict[str, str], who: str) -> str:
     for principal_id, name in names.items():
         if who.lower() in (name.lower(), principal_id):
             return principal_id
-    with contextlib.suppress(ValueError):
+    if is_id(who):
         return str(UUID(who))
-    raise NotFound(f"there is no user or key {who!r}: see `zq user list` and `zq key list`")
-
-
-def _print(shape: str, found: list[dict[str, Any]], names: dict[str, str]) -> None:
-    columns = {
-        "who": lambda g: clean(names.get(g["principal_id"], g["principal_id"])),
-        "role": lambda g: clean(g["role"]),
-        "since": lambda g: ago(g["created_at"]),
-    }
-    show(shape, found, columns, empty="no grants: only roles count here")
+    known: list[dict[str, str]] = [{"id": id, "name": name} for id, name in names.items()]
+    listed = "zq user list` and `zq key list"
+    return one_of(known, who, "user or key", listed, lambda each: each["name"])["id"]

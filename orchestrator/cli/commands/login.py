@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.terminal.options import format_option, server_option
-from orchestrator.cli.terminal.output import clean, show_one, warn
+from orchestrator.cli.terminal.output import clean, warn
 from orchestrator.cli.terminal.passwords import NoPassword, asked, password_option
+from orchestrator.cli.terminal.verbs import Call, verb
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
     from orchestrator.client.sign_in import Login
 
 
-@click.command("login")
+@verb("login")
 @click.option("--email", metavar="ADDRESS", help="Who signs in; else you are asked.")
 @password_option
 @click.option("--key-stdin", is_flag=True, help="Keep an API key from standard input instead.")
-@server_option
-@format_option
-def login_command(
-    email: str | None, password_stdin: bool, key_stdin: bool, server: str | None, shape: str
-) -> int:
+def login_command(call: Call, email: str | None, password_stdin: bool, key_stdin: bool) -> None:
     """Sign in with e-mail and password; later verbs then act as you, at this server.
 
     What is kept is in $ZQ_HOME/login.json, for your eyes only, and is sent to this server alone.
@@ -37,19 +33,17 @@ def login_command(
     if key_stdin and (email or password_stdin):
         raise click.UsageError("a key says by itself who comes: leave out --email and the password")
     settings = load()
-    where = _server(server)
+    where = _server(call.server)
     login = _by_key(where) if key_stdin else _by_password(where, email, password_stdin)
     sign_in.keep(settings.home, login)
     if settings.auth.admin_key:
         warn("ZQ_AUTH__ADMIN_KEY is set, and goes before this sign-in")
     told = {"server": login.server, "principal": login.who}
-    show_one(shape, told, f"signed in at {login.server} as {clean(login.who)}")
-    return 0
+    call.tell(told, f"signed in at {login.server} as {clean(login.who)}")
 
 
-@click.command("logout")
-@format_option
-def logout_command(shape: str) -> int:
+@verb("logout", server=False)
+def logout_command(call: Call) -> None:
     """End the session at the server, and forget it here. A key that was kept stays good."""
     from orchestrator.client import sign_in
     from orchestrator.client.http import Client
@@ -59,17 +53,16 @@ def logout_command(shape: str) -> int:
     login = sign_in.load(home)
     if login is None:
         sign_in.forget(home)
-        show_one(shape, {"server": None, "did": "nothing"}, "nobody was signed in")
-        return 0
+        call.tell({"server": None, "did": "nothing"}, "nobody was signed in")
+        return
     try:
         with Client(login.server, sign_in.Bearer(home, login)) as client:
-            client.request("POST", "auth/logout")
+            client.account.logout()
     except ZQError as error:
         warn(f"the server did not end the session: {clean(error.detail)}")
     sign_in.forget(home)
     told = {"server": login.server, "did": "signed out"}
-    show_one(shape, told, f"signed out at {login.server}")
-    return 0
+    call.tell(told, f"signed out at {login.server}")
 
 
 def _server(server: str | None) -> str:
@@ -90,8 +83,7 @@ def _by_password(server: str, email: str | None, stdin: bool) -> Login:
         email = str(click.prompt("E-mail", err=True))
     password = asked("password", stdin=stdin)
     with Client(server) as client:
-        body = {"email": email, "password": password}
-        signed = client.request("POST", "auth/login", json=body).json()
+        signed = client.account.login(email, password)
     return Login(server=server, who=email, access_token="").renewed(signed)
 
 
@@ -103,5 +95,5 @@ def _by_key(server: str) -> Login:
     if not (key.isascii() and key.isprintable()):
         raise NoPassword("that is no key: one has printable ASCII characters only")
     with Client(server, key) as client:
-        me: dict[str, Any] = client.request("GET", "auth/me").json()
+        me = client.account.me()
     return Login(server=server, who=str(me["principal"]["name"]), access_token=key)

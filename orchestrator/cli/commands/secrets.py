@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.terminal.options import confirm, format_option, server_option, yes_option
-from orchestrator.cli.terminal.output import ago, clean, say, show, show_one
-from orchestrator.client.listing import every
+from orchestrator.cli.terminal.options import confirm, yes_option
+from orchestrator.cli.terminal.output import ago, clean, say
+from orchestrator.cli.terminal.verbs import Call, verb
 from orchestrator.errors import ZQError
 
 
@@ -22,71 +22,40 @@ def secrets_command() -> None:
     """Set secrets, list their names, forget them, rotate the keys they are sealed with."""
 
 
-@secrets_command.command("list")
-@server_option
-@format_option
-def list_secrets(server: str | None, shape: str) -> int:
+@verb("list", of=secrets_command)
+def list_secrets(call: Call) -> None:
     """Print the names of secrets; nobody can read a value back."""
-    from orchestrator.client.discovery import connect
-
-    columns = {
-        "name": lambda s: s["name"],
-        "version": lambda s: s.get("version"),
-        "changed": lambda s: ago(s.get("updated_at")),
-        "description": lambda s: clean(s.get("description") or ""),
-    }
-    with connect(server) as client:
-        found = every(client, "secrets")
-    show(shape, found, columns, empty="no secrets yet: `zq secrets set NAME` sets one")
-    return 0
+    found = call.client.secrets.list()
+    call.show(found, _COLUMNS, empty="no secrets yet: `zq secrets set NAME` sets one")
 
 
-@secrets_command.command("set")
+@verb("set", of=secrets_command)
 @click.argument("name")
 @click.option(
     "--file", type=click.Path(exists=True, dir_okay=False), help="The file with the value."
 )
 @click.option("--description", help="What it is for; else as it was.")
-@server_option
-@format_option
-def set_secret(
-    name: str, file: str | None, description: str | None, server: str | None, shape: str
-) -> int:
+def set_secret(call: Call, name: str, file: str | None, description: str | None) -> None:
     """Set a secret from a file, from standard input, or by asking for it.
 
     One line end at its end is not part of the value.
     """
-    from orchestrator.client.discovery import connect
-
-    body: dict[str, Any] = {"value": _value(name, file)}
-    if description is not None:
-        body["description"] = description
-    with connect(server) as client:
-        saved = client.request("PUT", f"secrets/{_part(name)}", json=body).json()
-    line = f"secret {clean(saved['name'])} has its value no. {saved['version']}"
-    show_one(shape, saved, line)
-    return 0
+    saved = call.client.secrets.set(name, _value(name, file), description=description)
+    call.tell(saved, f"secret {clean(saved['name'])} has its value no. {saved['version']}")
 
 
-@secrets_command.command("delete")
+@verb("delete", of=secrets_command)
 @click.argument("name")
 @yes_option
-@server_option
-@format_option
-def delete_secret(name: str, yes: bool, server: str | None, shape: str) -> int:
+def delete_secret(call: Call, name: str, yes: bool) -> None:
     """Forget a secret; nodes that read it will fail."""
-    from orchestrator.client.discovery import connect
-
     confirm(f"Forget the secret {clean(name)}?", yes=yes)
-    with connect(server) as client:
-        client.request("DELETE", f"secrets/{_part(name)}")
-    show_one(shape, {"name": name, "did": "deleted"}, f"forgot the secret {clean(name)}")
-    return 0
+    call.client.secrets.delete(name)
+    call.tell({"name": name, "did": "deleted"}, f"forgot the secret {clean(name)}")
 
 
-@secrets_command.command("rotate")
-@format_option
-def rotate_secrets(shape: str) -> int:
+@verb("rotate", of=secrets_command, server=False)
+def rotate_secrets(call: Call) -> int:
     """Seal every secret of every tenant under the newest of the master keys.
 
     Works beside the database, with the same ZQ_ settings as the servers have. May be stopped and
@@ -99,7 +68,7 @@ def rotate_secrets(shape: str) -> int:
     for tenant_id, name, why in done.failed:
         say(f"{tenant_id} {clean(name)}: {clean(why)}", err=True)
     told = {"sealed": done.rewrapped, "failed": [f"{t} {clean(n)}" for t, n, _ in done.failed]}
-    show_one(shape, told, f"sealed {done.rewrapped} under the newest key")
+    call.tell(told, f"sealed {done.rewrapped} under the newest key")
     return 1 if done.failed else 0
 
 
@@ -135,7 +104,9 @@ def _value(name: str, file: str | None) -> str:
     return text
 
 
-def _part(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
+_COLUMNS = {
+    "name": lambda s: s["name"],
+    "version": lambda s: s.get("version"),
+    "changed": lambda s: ago(s.get("updated_at")),
+    "description": lambda s: clean(s.get("description") or ""),
+}

@@ -1,84 +1,76 @@
-"""`zq runs cancel|pause|resume|retry`: some runs by their ids, or all that a filter finds."""
+"""`zq runs cancel|pause|resume|retry|mark`: runs by their ids, or all that a filter finds."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.commands.run import follow_run
+from orchestrator.cli.commands.start import follow_run
 from orchestrator.cli.terminal.completions import run_ids
-from orchestrator.cli.terminal.options import (
-    PATIENCE_S,
-    confirm,
-    format_option,
-    run_filters,
-    server_option,
-    yes_option,
-)
-from orchestrator.cli.terminal.output import clean, complain, progress, say, show, state
+from orchestrator.cli.terminal.ids import run_of, workflow_of
+from orchestrator.cli.terminal.options import confirm, run_filters, short_format_option, yes_option
+from orchestrator.cli.terminal.output import clean, complain, progress, say, state
+from orchestrator.cli.terminal.verbs import Call, verb
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
     from orchestrator.client.documents import RunDoc
     from orchestrator.client.http import Client
 
+_ENDS = ("succeeded", "failed", "skipped")
 _dry_option = click.option("--dry", is_flag=True, help="Only say which runs that would be.")
 
 
-@click.command("cancel")
+def add_steering(group: click.Group) -> None:
+    """Add the verbs that steer runs to a group."""
+    for command in (cancel_runs, pause_runs, resume_runs, retry_runs, mark_task):
+        group.add_command(command)
+
+
+@verb("cancel")
 @click.argument("run_ids", nargs=-1, shell_complete=run_ids)
 @run_filters
 @_dry_option
 @yes_option
-@server_option
-@format_option
-def cancel_runs(
-    run_ids: Sequence[str], dry: bool, yes: bool, server: str | None, shape: str, **filters: Any
-) -> int:
+def cancel_runs(call: Call, run_ids: Sequence[str], dry: bool, yes: bool, **filters: Any) -> int:
     """Stop runs: nothing starts any more, what runs is told to stop.
 
     By id, or by filter: `zq runs cancel --workflow report --state running`.
     """
-    return _steer("cancel", run_ids, filters, server, shape, dry=dry, yes=yes)
+    return _steer(call, "cancel", run_ids, filters, dry=dry, yes=yes)
 
 
-@click.command("pause")
+@verb("pause")
 @click.argument("run_ids", nargs=-1, required=True, shell_complete=run_ids)
-@server_option
-@format_option
-def pause_runs(run_ids: Sequence[str], server: str | None, shape: str) -> int:
+def pause_runs(call: Call, run_ids: Sequence[str]) -> int:
     """Let nothing new start in these runs; what runs goes on."""
-    return _steer("pause", run_ids, {}, server, shape)
+    return _steer(call, "pause", run_ids, {})
 
 
-@click.command("resume")
+@verb("resume")
 @click.argument("run_ids", nargs=-1, required=True, shell_complete=run_ids)
-@server_option
-@format_option
-def resume_runs(run_ids: Sequence[str], server: str | None, shape: str) -> int:
+def resume_runs(call: Call, run_ids: Sequence[str]) -> int:
     """Go on with paused runs."""
-    return _steer("resume", run_ids, {}, server, shape)
+    return _steer(call, "resume", run_ids, {})
 
 
-@click.command("retry")
+@verb("retry")
 @click.argument("run_ids", nargs=-1, shell_complete=run_ids)
 @click.option("--from", "node", help="Run this node again too, with all that depends on it.")
 @click.option("--follow", is_flag=True, help="Show the new run live; exit 1 unless it succeeds.")
 @run_filters
 @_dry_option
 @yes_option
-@server_option
-@format_option
 def retry_runs(
+    call: Call,
     run_ids: Sequence[str],
     node: str | None,
     follow: bool,
     dry: bool,
     yes: bool,
-    server: str | None,
-    shape: str,
     **filters: Any,
 ) -> int:
     """Run ended runs again, each as a new run: what did not succeed, and what depends on it.
@@ -87,71 +79,104 @@ def retry_runs(
     """
     if (follow or node) and len(run_ids) != 1:
         raise click.UsageError("--from and --follow take one run, by its id")
-    if follow or node:
-        from orchestrator.client.discovery import connect
+    if not (follow or node):
+        return _steer(call, "retry", run_ids, filters, dry=dry, yes=yes)
+    run_id = run_of(call.client, run_ids[0])
+    new = call.client.retry(run_id, node)
+    return follow_run(call, new) if follow else _print(call, [_row(run_id, new)])
 
-        with connect(server, patience_s=PATIENCE_S if follow else 0.0) as client:
-            new = client.retry(run_ids[0], node)
-            if follow:
-                return follow_run(client, new, shape)
-        return _print(shape, [_row(run_ids[0], new)])
-    return _steer("retry", run_ids, filters, server, shape, dry=dry, yes=yes)
+
+@verb("mark", printed=short_format_option)
+@click.argument("run_id", shell_complete=run_ids)
+@click.argument("node_id")
+@click.option("--as", "ends_as", required=True, type=click.Choice(_ENDS), help="How it ended.")
+@click.option("--output", metavar="JSON", help="What it put out; only with --as succeeded.")
+@click.option("--reason", help="Why, for whoever reads the run's events.")
+@click.option("--map-index", type=click.IntRange(0), hidden=True, help="Which instance of a node.")
+def mark_task(
+    call: Call,
+    run_id: str,
+    node_id: str,
+    ends_as: str,
+    output: str | None,
+    reason: str | None,
+    map_index: int | None,
+) -> None:
+    """Say how a task of a live run ended; what depends on it follows.
+
+    A worker that is at it loses it, and is told to stop.
+    """
+    value = _output(output, ends_as)
+    run_id = run_of(call.client, run_id)
+    task = call.client.mark(
+        run_id, node_id, ends_as, output=value, reason=reason, map_index=map_index
+    )
+    call.tell(task, f"task {clean(node_id)} of run {run_id} {state(task['state'])}")
+
+
+def _output(text: str | None, ends_as: str) -> Any:
+    if text is None:
+        return None
+    if ends_as != "succeeded":
+        raise click.UsageError("--output goes with --as succeeded")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(
+            f"--output is the task's output as JSON ({error}); `-o` says how to print it"
+        ) from None
 
 
 def wanted(client: Client, filters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the filters of `run_filters` as the API takes them."""
     given = {name: value for name, value in filters.items() if value}
     if "workflow" in given:
-        given["workflow_id"] = client.workflow(given.pop("workflow"))["id"]
+        given["workflow_id"] = workflow_of(client, given.pop("workflow"))
     return {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
 
 
 def _steer(
+    call: Call,
     verb: str,
     run_ids: Sequence[str],
     filters: Mapping[str, Any],
-    server: str | None,
-    shape: str,
     *,
     dry: bool = False,
     yes: bool = False,
 ) -> int:
-    from orchestrator.client.discovery import connect
-
     filtered = any(filters.values())
     if bool(run_ids) == filtered:
         raise click.UsageError("name runs by their ids, or choose them by a filter, one of the two")
     if dry and run_ids:
         raise click.UsageError("--dry tells what a filter finds")
-    with connect(server) as client:
-        if filtered:
-            return _by_filter(client, verb, wanted(client, filters), shape, dry=dry, yes=yes)
-        one: Callable[[str], RunDoc] = getattr(client, verb)
-        rows, failed = [], 0
-        with progress(run_ids, verb) as each:
-            for run_id in each:
-                try:
-                    rows.append(_row(run_id, one(run_id)))
-                except ZQError as error:
-                    if len(run_ids) == 1:
-                        raise
-                    failed += 1
-                    say(f"run {clean(run_id)}:", err=True)
-                    complain(error)
-    _print(shape, rows)
+    if filtered:
+        return _by_filter(call, verb, wanted(call.client, filters), dry=dry, yes=yes)
+    one: Callable[[str], RunDoc] = getattr(call.client, verb)
+    rows, failed = [], 0
+    with progress(run_ids, verb) as each:
+        for named in each:
+            try:
+                run_id = run_of(call.client, named)
+                rows.append(_row(run_id, one(run_id)))
+            except ZQError as error:
+                if len(run_ids) == 1:
+                    raise
+                failed += 1
+                say(f"run {clean(named)}:", err=True)
+                complain(error)
+    _print(call, rows)
     return 1 if failed else 0
 
 
-def _by_filter(
-    client: Client, verb: str, filters: Mapping[str, Any], shape: str, *, dry: bool, yes: bool
-) -> int:
-    found = [] if yes and not dry else client.steer_many(verb, filters, dry=True)
+def _by_filter(call: Call, verb: str, filters: Mapping[str, Any], *, dry: bool, yes: bool) -> int:
+    steer, none = call.client.steer_many, f"no run that one could {verb} fits"
+    found = [] if yes and not dry else steer(verb, filters, dry=True)
     if dry or not (found or yes):
-        return _print(shape, found, empty=f"no run that one could {verb} fits")
+        return _print(call, found, empty=none)
     if not yes:
         confirm(f"{verb.capitalize()} {len(found)} run{'s' if len(found) > 1 else ''}?", yes=False)
-    done = client.steer_many(verb, filters)
-    _print(shape, done, empty=f"no run that one could {verb} fits")
+    done = steer(verb, filters)
+    _print(call, done, empty=none)
     return 1 if any(item.get("error") for item in done) else 0
 
 
@@ -160,9 +185,9 @@ def _row(run_id: str, run: RunDoc) -> dict[str, Any]:
     return {"run_id": run_id, "state": run["state"], "new_run_id": new}
 
 
-def _print(shape: str, rows: list[dict[str, Any]], empty: str = "") -> int:
-    if shape != "table":
-        show(shape, rows, {})
+def _print(call: Call, rows: Sequence[Mapping[str, Any]], empty: str = "") -> int:
+    if not call.for_people:
+        call.show(rows, {})
         return 0
     for row in rows:
         say(_text(row))

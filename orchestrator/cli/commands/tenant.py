@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.terminal.options import format_option, server_option
-from orchestrator.cli.terminal.output import ago, clean, say, show, show_one
-from orchestrator.client.listing import every
+from orchestrator.cli.terminal.output import ago, clean, say
+from orchestrator.cli.terminal.times import moment
+from orchestrator.cli.terminal.verbs import Call, verb
 
 
 @click.group("tenant")
@@ -14,45 +14,32 @@ def tenant_command() -> None:
     """Make tenants and list them."""
 
 
-@tenant_command.command("create")
+@verb("create", of=tenant_command)
 @click.argument("name")
 @click.option("--owner", metavar="EMAIL", help="Invite this owner, and print the token.")
-@server_option
-@format_option
-def create_tenant(name: str, owner: str | None, server: str | None, shape: str) -> int:
+def create_tenant(call: Call, name: str, owner: str | None) -> None:
     """Make a tenant and, with --owner, who then invites everybody else there."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        made = client.request("POST", "tenants", json={"name": name}).json()
-        if owner is None:
-            show_one(shape, made, f"made the tenant {clean(made['name'])}, {made['id']}")
-            return 0
-        path = f"tenants/{made['id']}/invite"
-        invited = client.request("POST", path, json={"email": owner}).json()
-    show_one(shape, {**made, "invitation": invited}, invited["token"])
-    if shape == "table":
-        say(
-            f"made the tenant {clean(made['name'])}, {made['id']};"
-            f" the token is for {clean(owner)}, once, until {invited['expires_at']}:"
-            " `zq user accept`",
-            err=True,
-        )
-    return 0
+    made = call.client.tenants.create(name)
+    told = f"made the tenant {clean(made['name'])}, {made['id']}"
+    if owner is None:
+        call.tell(made, told)
+        return
+    invited = call.client.tenants.invite(made["id"], owner)
+    call.tell({**made, "invitation": invited}, invited["token"])
+    if call.for_people:
+        until = moment(invited["expires_at"])
+        said = f"the token is for {clean(owner)}, once, until {until}: `zq user accept`"
+        say(f"{told}; {said}", err=True)
 
 
-@tenant_command.command("list")
-@server_option
-@format_option
-def list_tenants(server: str | None, shape: str) -> int:
+@verb("list", of=tenant_command)
+def list_tenants(call: Call) -> None:
     """Print the tenants, oldest first."""
-    from orchestrator.client.discovery import connect
+    call.show(call.client.tenants.list(), _COLUMNS)
 
-    columns = {
-        "name": lambda t: clean(t["name"]),
-        "id": lambda t: t["id"],
-        "made": lambda t: ago(t["created_at"]),
-    }
-    with connect(server) as client:
-        show(shape, every(client, "tenants"), columns)
-    return 0
+
+_COLUMNS = {
+    "name": lambda t: clean(t["name"]),
+    "id": lambda t: t["id"],
+    "made": lambda t: ago(t["created_at"]),
+}

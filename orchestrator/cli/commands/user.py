@@ -5,17 +5,19 @@ The first one may be made beside the database, while no API runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.terminal.options import confirm, format_option, server_option, yes_option
-from orchestrator.cli.terminal.output import ago, clean, say, show, show_one
+from orchestrator.cli.terminal.ids import one_of
+from orchestrator.cli.terminal.options import confirm, yes_option
+from orchestrator.cli.terminal.output import ago, clean, say
 from orchestrator.cli.terminal.passwords import asked, password_option
-from orchestrator.client.listing import every
-from orchestrator.errors import NotFound
+from orchestrator.cli.terminal.times import moment
+from orchestrator.cli.terminal.verbs import Call, verb
 
 if TYPE_CHECKING:
+    from orchestrator.client.documents import InvitationDoc, UserDoc
     from orchestrator.client.http import Client
 
 #: May do everything, as the admin key may.
@@ -27,25 +29,22 @@ def user_command() -> None:
     """Make, invite, list, change and remove the people of your tenant."""
 
 
-@user_command.command("create")
+@verb("create", of=user_command)
 @click.argument("email")
 @click.option("--admin", is_flag=True, help="May do all that the admin key may: the role owner.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="What the user may do.")
 @click.option("--name", default="", help="How the user is called.")
 @click.option("--invite", is_flag=True, help="Print a token with which the user sets a password.")
 @password_option
-@server_option
-@format_option
 def create_user(
+    call: Call,
     email: str,
     admin: bool,
     roles: tuple[str, ...],
     name: str,
     invite: bool,
     password_stdin: bool,
-    server: str | None,
-    shape: str,
-) -> int:
+) -> None:
     """Make a user, whose password is asked for twice, or read with --password-stdin.
 
     With --admin it works beside the database too, while no API runs: with the same ZQ_ settings as
@@ -53,160 +52,119 @@ def create_user(
     """
     if invite and password_stdin:
         raise click.UsageError("who is invited sets a password: leave out --password-stdin")
-    wanted = [_OWNER] if admin else []
-    body: dict[str, Any] = {"email": email, "name": name, "roles": [*wanted, *roles]}
-    if not invite:
-        body["password"] = asked("password", stdin=password_stdin, twice=True)
-    made = _made(body, invite=invite, beside=admin, server=server)
+    held = [*([_OWNER] if admin else []), *roles]
     if invite:
-        _tell_token(shape, made)
-        return 0
-    show_one(shape, made, f"made {clean(made['email'])}: {_roles(made)}")
+        _tell_token(call, call.client.users.invite(email, name=name, roles=held))
+        return
+    password = asked("password", stdin=password_stdin, twice=True)
+    made = _made(call, email, name, held, password, beside=admin)
+    call.tell(made, f"made {clean(made['email'])}: {_roles(made)}")
     if not made["roles"]:
         say("without a role; `zq user change` gives one", err=True)
-    return 0
 
 
 def _made(
-    body: dict[str, Any], *, invite: bool, beside: bool, server: str | None
-) -> dict[str, Any]:
-    from orchestrator.client.discovery import connect
-    from orchestrator.client.http import ServerUnreachable
+    call: Call, email: str, name: str, roles: list[str], password: str, *, beside: bool
+) -> UserDoc:
+    from orchestrator.client.errors import ServerUnreachable
 
     try:
-        with connect(server) as client:
-            path = "users/invite" if invite else "users"
-            made: dict[str, Any] = client.request("POST", path, json=body).json()
-            return made
+        return call.client.users.create(email, name=name, roles=roles, password=password)
     except ServerUnreachable:
-        if not beside or invite or server is not None:
+        if not beside or call.server is not None:
             raise
     from orchestrator.cli.up.first_user import make_beside
 
-    made = make_beside(body)
+    made = make_beside({"email": email, "name": name, "roles": roles, "password": password})
     say("no API answers: made beside the database", err=True)
     return made
 
 
-@user_command.command("list")
-@server_option
-@format_option
-def list_users(server: str | None, shape: str) -> int:
+@verb("list", of=user_command)
+def list_users(call: Call) -> None:
     """Print the users of your tenant, oldest first."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        found = every(client, "users")
-    show(shape, found, _COLUMNS, empty="no users yet: `zq user create EMAIL --admin` makes one")
-    return 0
+    found = call.client.users.list()
+    call.show(found, _COLUMNS, empty="no users yet: `zq user create EMAIL --admin` makes one")
 
 
-@user_command.command("change")
+@verb("change", of=user_command)
 @click.argument("who", metavar="EMAIL")
 @click.option("--name", help="The new name.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="All roles it is to have.")
 @click.option("--no-role", is_flag=True, help="It is to have no role.")
 @click.option("--enable/--disable", "enabled", default=None, help="Whether it may sign in.")
-@server_option
-@format_option
 def change_user(
+    call: Call,
     who: str,
     name: str | None,
     roles: tuple[str, ...],
     no_role: bool,
     enabled: bool | None,
-    server: str | None,
-    shape: str,
-) -> int:
+) -> None:
     """Change a user. One that loses a role or is disabled is signed out everywhere."""
-    from orchestrator.client.discovery import connect
-
     if roles and no_role:
         raise click.UsageError("either --role or --no-role")
     if (name, enabled) == (None, None) and not roles and not no_role:
         raise click.UsageError("say what to change: --name, --role, --no-role, --disable, --enable")
-    with connect(server) as client:
-        path = f"users/{user_of(client, who)['id']}"
-        answer = client.request("GET", path)
-        there = answer.json()
-        state = there["state"] if enabled is None else ("active" if enabled else "disabled")
-        body = {
-            "name": there["name"] if name is None else name,
-            "roles": list(roles) if roles or no_role else there["roles"],
-            "state": state,
-        }
-        seen = {"If-Match": answer.headers["ETag"]}
-        changed = client.request("PUT", path, json=body, headers=seen).json()
+    changed = call.client.users.change(
+        user_of(call.client, who)["id"],
+        name=name,
+        roles=roles if roles or no_role else None,
+        state=None if enabled is None else "active" if enabled else "disabled",
+    )
     line = f"{clean(changed['email'])} is {changed['state']}: {_roles(changed)}"
-    show_one(shape, changed, line)
-    return 0
+    call.tell(changed, line)
 
 
-@user_command.command("reset")
+@verb("reset", of=user_command)
 @click.argument("who", metavar="EMAIL")
-@server_option
-@format_option
-def reset_user(who: str, server: str | None, shape: str) -> int:
+def reset_user(call: Call, who: str) -> None:
     """Print a token with which the user sets another password. The present one stays good."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        path = f"users/{user_of(client, who)['id']}/reset"
-        _tell_token(shape, client.request("POST", path).json())
-    return 0
+    _tell_token(call, call.client.users.reset(user_of(call.client, who)["id"]))
 
 
-@user_command.command("accept")
+@verb("accept", of=user_command)
 @click.option("--stdin", is_flag=True, help="Read the token and the password, a line each.")
-@server_option
-@format_option
-def accept(stdin: bool, server: str | None, shape: str) -> int:
+def accept(call: Call, stdin: bool) -> None:
     """Set your password with the token of an invitation or a reset, then `zq login`."""
     from orchestrator.client.discovery import connect
 
     token = asked("token", stdin=stdin, flag="--stdin").strip()
     password = asked("password", stdin=stdin, twice=True, flag="--stdin")
-    with connect(server, key="") as client:
-        body = {"token": token, "password": password}
-        user = client.request("POST", "auth/accept", json=body).json()
-    show_one(shape, user, f"{clean(user['email'])} has a password now: `zq login`")
-    return 0
+    with connect(call.server, key="") as client:
+        user = client.account.accept(token, password)
+    call.tell(user, f"{clean(user['email'])} has a password now: `zq login`")
 
 
-@user_command.command("delete")
+@verb("delete", of=user_command)
 @click.argument("who", metavar="EMAIL")
 @yes_option
-@server_option
-@format_option
-def delete_user(who: str, yes: bool, server: str | None, shape: str) -> int:
+def delete_user(call: Call, who: str, yes: bool) -> None:
     """Remove a user with its sessions and grants. Keys that it made stay."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        user = user_of(client, who)
-        confirm(f"Remove the user {clean(user['email'])}?", yes=yes)
-        client.request("DELETE", f"users/{user['id']}")
+    user = user_of(call.client, who)
+    confirm(f"Remove the user {clean(user['email'])}?", yes=yes)
+    call.client.users.delete(user["id"])
     told = {"id": user["id"], "email": user["email"], "did": "deleted"}
-    show_one(shape, told, f"removed {clean(user['email'])}")
-    return 0
+    call.tell(told, f"removed {clean(user['email'])}")
 
 
-def user_of(client: Client, who: str) -> dict[str, Any]:
-    """Return a user by address or id; NotFound says where all are listed."""
-    for user in every(client, "users"):
-        if who.strip().lower() in (user["email"], user["id"]):
+def user_of(client: Client, who: str) -> UserDoc:
+    """Return a user by address, or by how its id begins; NotFound says where all are listed."""
+    users = client.users.list()
+    for user in users:
+        if who.strip().lower() == user["email"]:
             return user
-    raise NotFound(f"there is no user {who!r}; `zq user list` shows all")
+    return one_of(users, who.strip(), "user", "zq user list", lambda u: u["email"])
 
 
-def _tell_token(shape: str, invitation: dict[str, Any]) -> None:
-    show_one(shape, invitation, invitation["token"])
-    if shape == "table":
-        email = clean(invitation["user"]["email"])
-        say(f"for {email}, once, until {invitation['expires_at']}: `zq user accept`", err=True)
+def _tell_token(call: Call, invitation: InvitationDoc) -> None:
+    call.tell(invitation, invitation["token"])
+    if call.for_people:
+        email, until = clean(invitation["user"]["email"]), moment(invitation["expires_at"])
+        say(f"for {email}, once, until {until}: `zq user accept`", err=True)
 
 
-def _roles(user: dict[str, Any]) -> str:
+def _roles(user: UserDoc) -> str:
     return clean(", ".join(user["roles"])) or "no role"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,20 @@ import click
 
 from orchestrator.cli.commands.grants import grants_command
 from orchestrator.cli.terminal.completions import workflow_names
+from orchestrator.cli.terminal.ids import WORKFLOW_STATES, workflow_of
 from orchestrator.cli.terminal.lists import show_list
-from orchestrator.cli.terminal.options import PATIENCE_S, format_option, server_option, watch_option
-from orchestrator.cli.terminal.output import ago, clean, progress, say, show
+from orchestrator.cli.terminal.options import watch_option
+from orchestrator.cli.terminal.output import ago, as_json, clean, progress, say
+from orchestrator.cli.terminal.times import moment
+from orchestrator.cli.terminal.verbs import Call, verb
 from orchestrator.errors import ZQError
 
 if TYPE_CHECKING:
     from orchestrator.client.documents import WorkflowDoc
-    from orchestrator.client.http import Client
+    from orchestrator.client.workflows import Workflows
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+#: Letters and digits of any script make a file name.
+_UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @click.group("workflow")
@@ -32,61 +37,46 @@ def workflow_command() -> None:
 workflow_command.add_command(grants_command)
 
 
-@workflow_command.command("list")
+@verb("list", of=workflow_command)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")
 @click.option("-q", "--query", help="Only those with this in their name.")
 @click.option(
-    "--status", multiple=True, type=click.Choice(["draft", "published", "archived"]),
+    "--status", multiple=True, type=click.Choice(WORKFLOW_STATES),
     help="Only these, archived ones too; may be repeated. Else all that are not archived.",
 )  # fmt: skip
 @watch_option
-@server_option
-@format_option
 def list_workflows(
-    limit: int,
-    query: str | None,
-    status: Sequence[str],
-    watch_s: float | None,
-    server: str | None,
-    shape: str,
+    call: Call, limit: int, query: str | None, status: Sequence[str], watch_s: float | None
 ) -> int:
     """Print saved workflows, newest first."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server, patience_s=PATIENCE_S if watch_s else 0.0) as client:
-        return show_list(
-            lambda: client.workflows(query=query, limit=limit, status=status),
-            shape,
-            _COLUMNS,
-            empty=f"no workflow is {' or '.join(status)}"
-            if status
-            else "no workflows yet: `zq apply -f FILE` saves one",
-            watch_s=watch_s,
-        )
+    return show_list(
+        lambda: call.client.workflows.list(query=query, limit=limit, status=status),
+        call.shape,
+        _COLUMNS,
+        empty=f"no workflow is {' or '.join(status)}"
+        if status
+        else "no workflows yet: `zq apply -f FILE` saves one",
+        watch_s=watch_s,
+    )
 
 
-@workflow_command.command("get")
+@verb("get", of=workflow_command)
 @click.argument("workflow", shell_complete=workflow_names)
 @click.option("--version", type=click.IntRange(1), help="This version; else the newest.")
-@server_option
-@format_option
-def get_workflow(workflow: str, version: int | None, server: str | None, shape: str) -> int:
+def get_workflow(call: Call, workflow: str, version: int | None) -> None:
     """Print one workflow, by name or id, with its nodes."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        found = client.workflow(workflow)
-        if version is not None:
-            found = client.version(found["id"], version)
-    if shape != "table":
-        show(shape, found, {})
-        return 0
+    workflow_id, workflows = workflow_of(call.client, workflow), call.client.workflows
+    found = (
+        workflows.get(workflow_id) if version is None else workflows.version(workflow_id, version)
+    )
+    if not call.for_people:
+        call.show(found, {})
+        return
     say(f"{clean(found['name'])}  version {found['version']}  {found['status']}  {found['id']}")
     if found.get("description"):
         say(clean(found["description"]))
-    definition: Any = found
     needs: dict[str, list[str]] = {}
-    for edge in definition.get("edges", ()):
+    for edge in found.get("edges", ()):
         handle = f".{edge['sourceHandle']}" if edge.get("sourceHandle") else ""
         needs.setdefault(edge["target"], []).append(edge["source"] + handle)
     say()
@@ -96,47 +86,33 @@ def get_workflow(workflow: str, version: int | None, server: str | None, shape: 
         "needs": lambda n: ", ".join(needs.get(n["id"], ())),
         "label": lambda n: clean(n.get("data", {}).get("label") or ""),
     }
-    show("table", list(definition.get("nodes", ())), columns)
-    return 0
+    call.show([*found.get("nodes", ())], columns)
 
 
-@workflow_command.command("versions")
+@verb("versions", of=workflow_command)
 @click.argument("workflow", shell_complete=workflow_names)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")
-@server_option
-@format_option
-def list_versions(workflow: str, limit: int, server: str | None, shape: str) -> int:
+def list_versions(call: Call, workflow: str, limit: int) -> None:
     """Print the versions of a workflow, newest first."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        found = client.versions(_id(client, workflow), limit=limit)
     columns = {
         "version": lambda v: v["version"],
         "made": lambda v: ago(v.get("created_at")),
-        "at": lambda v: v.get("created_at"),
+        "at": lambda v: moment(v.get("created_at")),
     }
-    show(shape, found, columns)
-    return 0
+    found = call.client.workflows.versions(workflow_of(call.client, workflow), limit=limit)
+    call.show(found, columns)
 
 
-@workflow_command.command("diff")
+@verb("diff", of=workflow_command)
 @click.argument("workflow", shell_complete=workflow_names)
 @click.option("--from", "older", type=click.IntRange(1), help="Else the version before --to.")
 @click.option("--to", "newer", type=click.IntRange(1), help="Else the newest version.")
-@server_option
-@format_option
-def diff_versions(
-    workflow: str, older: int | None, newer: int | None, server: str | None, shape: str
-) -> int:
+def diff_versions(call: Call, workflow: str, older: int | None, newer: int | None) -> None:
     """Print what changed between two versions."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        found = client.diff(_id(client, workflow), older, newer)
-    if shape != "table":
-        show(shape, found, {})
-        return 0
+    found = call.client.workflows.diff(workflow_of(call.client, workflow), older, newer)
+    if not call.for_people:
+        call.show(found, {})
+        return
     text = found.get("text")
     if text is None:
         say("too long to be compared line by line; `-o json` tells the changes", err=True)
@@ -144,53 +120,34 @@ def diff_versions(
         say("no difference", err=True)
     for line in (text or "").splitlines():
         say(click.style(clean(line), fg=_DIFF.get(line[:1])))
-    return 0
 
 
-@workflow_command.command("rollback")
+@verb("rollback", of=workflow_command)
 @click.argument("workflow", shell_complete=workflow_names)
 @click.option("--to", "version", required=True, type=click.IntRange(1), help="The version.")
-@server_option
-@format_option
-def roll_back(workflow: str, version: int, server: str | None, shape: str) -> int:
+def roll_back(call: Call, workflow: str, version: int) -> None:
     """Save an earlier version again as the newest. Runs keep the version they began with."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        saved = client.roll_back(_id(client, workflow), version)
-    _changed(saved, shape, f"is as in version {version}, now version {saved['version']}")
-    return 0
+    saved = call.client.workflows.roll_back(workflow_of(call.client, workflow), version)
+    _changed(call, saved, f"is as in version {version}, now version {saved['version']}")
 
 
-@workflow_command.command("activate")
+@verb("activate", of=workflow_command)
 @click.argument("workflow", shell_complete=workflow_names)
-@server_option
-@format_option
-def activate(workflow: str, server: str | None, shape: str) -> int:
+def activate(call: Call, workflow: str) -> None:
     """Publish a draft or an archived workflow; an archived one goes by its id only."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        saved = client.activate(_id(client, workflow))
-    _changed(saved, shape, f"is {saved['status']}")
-    return 0
+    saved = call.client.workflows.activate(workflow_of(call.client, workflow))
+    _changed(call, saved, f"is {saved['status']}")
 
 
-@workflow_command.command("archive")
+@verb("archive", of=workflow_command)
 @click.argument("workflow", shell_complete=workflow_names)
-@server_option
-@format_option
-def archive(workflow: str, server: str | None, shape: str) -> int:
+def archive(call: Call, workflow: str) -> None:
     """Archive a workflow: it starts no runs any more, its history stays."""
-    from orchestrator.client.discovery import connect
-
-    with connect(server) as client:
-        saved = client.archive(_id(client, workflow))
-    _changed(saved, shape, f"is {saved['status']}; `zq workflow activate {saved['id']}` undoes it")
-    return 0
+    saved = call.client.workflows.archive(workflow_of(call.client, workflow))
+    _changed(call, saved, f"is {saved['status']}; `zq workflow activate {saved['id']}` undoes it")
 
 
-@workflow_command.command("export")
+@verb("export", of=workflow_command, printed=None)
 @click.argument("workflows", nargs=-1, shell_complete=workflow_names)
 @click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path),
@@ -200,31 +157,28 @@ def archive(workflow: str, server: str | None, shape: str) -> int:
     "-o", "--output", "form", type=click.Choice(["yaml", "json"]), default="yaml",
     show_default=True, help="As people write it, or as the API has it.",
 )  # fmt: skip
-@server_option
-def export(workflows: Sequence[str], folder: Path | None, form: str, server: str | None) -> int:
+def export(call: Call, workflows: Sequence[str], folder: Path | None, form: str) -> None:
     """Write definitions as files that `zq apply -f` takes, or print one.
 
     A file in the folder that has a workflow already is written over where it differs, and left
     alone with its comments where it does not.
     """
-    from orchestrator.client.discovery import connect
-
     if folder is None and len(workflows) != 1:
         raise click.UsageError("name one workflow to print it, or a folder with --to")
-    with connect(server) as client:
-        if folder is None:
-            say(_exported(client, _id(client, workflows[0]), form).rstrip())
-            return 0
-        found = [client.workflow(name) for name in workflows] or client.workflows()
-        Written(client, folder, form).write(found)
-    return 0
+    known, ids = call.client.workflows, [workflow_of(call.client, name) for name in workflows]
+    if folder is None:
+        text = _exported(known, ids[0], form).rstrip()
+        # A file is the definition as it is; whoever looks at it is not to be steered by it.
+        say("\n".join(map(clean, text.splitlines())) if sys.stdout.isatty() else text)
+        return
+    Written(known, folder, form).write([known.get(id) for id in ids] or known.list())
 
 
 class Written:
     """A folder of definitions, brought to what the server has."""
 
-    def __init__(self, client: Client, folder: Path, form: str) -> None:
-        self._client = client
+    def __init__(self, server: Workflows, folder: Path, form: str) -> None:
+        self._server = server
         self._folder = folder
         self._form = form
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +193,7 @@ class Written:
             say(f"{file}: {did}")
 
     def _one(self, workflow: WorkflowDoc) -> tuple[Path, str]:
-        text = _exported(self._client, workflow["id"], self._form)
+        text = _exported(self._server, workflow["id"], self._form)
         file, before = self._known.get(workflow["name"], (None, None))
         if file is None or file.suffix.lstrip(".") not in _ENDINGS[self._form]:
             file, did = self._new(workflow), "created"
@@ -252,7 +206,9 @@ class Written:
 
     def _new(self, workflow: WorkflowDoc) -> Path:
         """Return a free file name; names that differ only in what files cannot have get an id."""
-        plain = _UNSAFE.sub("-", workflow["name"]).strip(".-")[:100] or "workflow"
+        plain = _UNSAFE.sub("-", workflow["name"]).strip(".-")
+        # File systems count bytes, 255 of them at most.
+        plain = plain.encode()[:200].decode(errors="ignore") or "workflow"
         name = f"{plain}.{self._form}"
         if name.lower() in self._taken:
             name = f"{plain}-{workflow['id'][-8:]}.{self._form}"
@@ -289,23 +245,16 @@ def _meaning(text: str) -> dict[str, Any]:
     return {**shape, "edges": sorted(edges)}
 
 
-def _exported(client: Client, workflow_id: str, form: str) -> str:
-    text = client.export(workflow_id, form)
+def _exported(server: Workflows, workflow_id: str, form: str) -> str:
+    text = server.export(workflow_id, form)
     if form == "json":
         # A line a field: for people, and for Git.
-        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        text = as_json(json.loads(text), indent=2)
     return text.rstrip() + "\n"
 
 
-def _id(client: Client, workflow: str) -> str:
-    return client.workflow(workflow)["id"]
-
-
-def _changed(saved: WorkflowDoc, shape: str, text: str) -> None:
-    if shape == "table":
-        say(f"{clean(saved['name'])} {text}")
-    else:
-        show(shape, saved, {})
+def _changed(call: Call, saved: WorkflowDoc, text: str) -> None:
+    call.tell(saved, f"{clean(saved['name'])} {text}")
 
 
 _ENDINGS = {"yaml": ("yaml", "yml"), "json": ("json",)}

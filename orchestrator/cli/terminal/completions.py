@@ -19,7 +19,7 @@ def workflow_names(
 
     try:
         with connect(context.params.get("server")) as client:
-            found = client.workflows(query=incomplete or None, limit=_MOST)
+            found = client.workflows.list(query=incomplete or None, limit=_MOST)
     except ZQError:
         return []
     names = [w["name"] for w in found if w["name"].startswith(incomplete)]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from orchestrator.cli.terminal.output import clean
+from orchestrator.cli.terminal.times import clock, moment
 from orchestrator.cli.terminal.view import RunView, note
 
 if TYPE_CHECKING:
-    from orchestrator.client.watching import Frame
+    from orchestrator.client.documents import Frame
 
 #: What is shown in place of a log line that the server withholds.
 WITHHELD = "a log line: reading it needs the permission logs:read"
@@ -47,16 +48,25 @@ class LineDisplay:
 
     def _line(self, frame: Frame) -> str:
         if frame["kind"] == "gap":
-            return f"{'':12}  (events {frame['from']} to {frame['to']} are kept no more)"
-        clock = str(frame["at"])[11:23]
+            return f"{'':13}  (events {frame['from']} to {frame['to']} are kept no more)"
+        at = clock(str(frame["at"]))
         if frame["kind"] == "run":
-            return f"{clock}  run {frame['state']}"
+            return f"{at}  run {frame['state']}"
         name = f"{frame.get('node_id') or '-':<{self._width}}"
         if frame["kind"] == "log":
             level = str(frame.get("level", "info"))
             loud = f"{level}: " if level in LOUD else ""
-            return f"{clock}  {name}  | {loud}{said(frame)}"
-        return f"{clock}  {name}  {move_text(frame)}".rstrip()
+            return f"{at}  {name}  | {loud}{said(frame)}"
+        return f"{at}  {name}  {move_text(frame)}".rstrip()
+
+
+def log_text(line: Frame, *, dated: bool = False) -> str:
+    """Return a log line among others of its kind."""
+    at = (moment if dated else clock)(str(line["at"])) if line.get("at") else ""
+    where = click.style(str(line.get("node_id") or "-"), fg="cyan")
+    level = str(line.get("level", "info"))
+    loud = click.style(f"{level} ", fg="yellow") if level not in {"info", "debug"} else ""
+    return f"{at}  {where}  {loud}{said(line)}"
 
 
 def said(frame: Frame) -> str:

@@ -16,9 +16,10 @@ from rich.text import Text
 
 from orchestrator.cli.terminal.lines import LOUD, LineDisplay, move_text, said
 from orchestrator.cli.terminal.output import STATE_COLOURS, clean, coloured, duration
+from orchestrator.cli.terminal.times import clock
 from orchestrator.cli.terminal.view import BUSY, NodeRow, RunView
+from orchestrator.client.documents import Frame
 from orchestrator.client.http import Client
-from orchestrator.client.watching import Frame
 
 #: Lines of the terminal that are not the table's.
 _OTHER_LINES = 5
@@ -95,7 +96,7 @@ class TerminalDisplay:
             level = str(frame.get("level", "info"))
             self._console.print(
                 Text.assemble(
-                    (str(frame["at"])[11:23], "dim"),
+                    (clock(str(frame["at"])), "dim"),
                     "  ",
                     (str(frame.get("node_id") or "-"), "cyan"),
                     "  ",
@@ -107,7 +108,7 @@ class TerminalDisplay:
             name = str(frame.get("node_id") or "run")
             self._console.print(
                 Text.assemble(
-                    (str(frame["at"])[11:23], "dim"), "  ", (name, "cyan"), "  ",
+                    (clock(str(frame["at"])), "dim"), "  ", (name, "cyan"), "  ",
                     (move_text(frame), style),
                 )
             )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator.cli.terminal.completions import workflow_names
+from orchestrator.cli.terminal.times import When
 from orchestrator.errors import ZQError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -15,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 RUN_STATES = (
     "queued", "running", "paused", "cancelling", "succeeded", "failed", "cancelled", "timed_out",
 )  # fmt: skip
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 #: How long a follower puts up with a server that is away.
 PATIENCE_S = 30.0
 #: Seconds between two looks of `--watch`.
@@ -34,6 +36,13 @@ format_option: Callable[[F], F] = click.option(
     show_default=True,
     help="How to print it.",
 )
+short_format_option: Callable[[F], F] = click.option(
+    "-o", "shape", type=click.Choice(["table", "json", "yaml"]), default="table",
+    show_default=True, help="How to print it, where --output is something else.",
+)  # fmt: skip
+level_option: Callable[[F], F] = click.option(
+    "--level", type=click.Choice(LOG_LEVELS), help="Only lines this grave and graver."
+)
 watch_option: Callable[[F], F] = click.option(
     "--watch",
     "watch_s",
@@ -46,6 +55,17 @@ watch_option: Callable[[F], F] = click.option(
 yes_option: Callable[[F], F] = click.option(
     "-y", "--yes", is_flag=True, help="Do not ask; needed where nobody can be asked."
 )
+
+
+def time_options(what: str) -> tuple[Callable[[F], F], Callable[[F], F]]:
+    """Return `--since` and `--until`: a time, or how long ago."""
+    return (
+        click.option(
+            "--since", metavar="TIME", type=When(),
+            help=f"Only {what} at this time or later; 2h is two hours ago.",
+        ),
+        click.option("--until", metavar="TIME", type=When(), help=f"Only {what} before this time."),
+    )  # fmt: skip
 
 
 def run_filters(command: F) -> F:
@@ -61,8 +81,7 @@ def run_filters(command: F) -> F:
         ),
         click.option("--trigger", help="Only runs that began for this reason."),
         click.option("--tag", "tags", multiple=True, help="Only runs with all of these tags."),
-        click.option("--since", metavar="TIME", help="Only runs made at this time or later."),
-        click.option("--until", metavar="TIME", help="Only runs made before this time."),
+        *time_options("runs made"),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)

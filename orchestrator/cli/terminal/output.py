@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator.errors import InvalidDefinition, ZQError
+from orchestrator.models.escaping import escaped, escaped_json
 
 STATE_COLOURS = {
     "succeeded": "green",
@@ -31,9 +33,10 @@ STATE_COLOURS = {
     "skipped": "bright_black",
     "pending": "bright_black",
 }
-#: Control characters would let a log line or a name steer the reader's terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
+#: What is never cut: an id that is not whole is of no use.
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: A column is not cut to less than this, but left out.
+_LEAST = 4
 #: From here on work is shown as a progress bar.
 _MANY = 5
 
@@ -51,8 +54,8 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 
 def clean(text: Any) -> str:
-    """Return text without control characters, safe to print."""
-    return _CONTROL.sub("�", str(text)).replace("\n", " ")
+    """Return text in one line that cannot steer the reader's terminal: controls are escaped."""
+    return escaped(str(text))
 
 
 def state(name: str) -> str:
@@ -83,13 +86,48 @@ def ago(at: str | None, now: datetime | None = None) -> str:
     return f"{duration(max(0.0, past.total_seconds()) * 1000)} ago"
 
 
-def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Iterable[str]:
-    """Yield the lines of a table; columns are as wide as their widest cell, colour not counted."""
+def table(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], width: int | None = None
+) -> Iterable[str]:
+    """Yield the lines of a table; columns are as wide as their widest cell, colour not counted.
+
+    Where `width` is less, the widest columns are cut, and those at the right left out; ids stay.
+    """
     cells = [[c.upper() for c in columns], *rows]
     widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(columns))]
+    whole = {i for i in range(len(columns)) if any(_ID.search(row[i]) for row in rows)}
+    if width is not None:
+        _narrow(widths, whole, width)
     for row in cells:
-        padded = (c + " " * (w - len(click.unstyle(c))) for c, w in zip(row, widths, strict=True))
-        yield "  ".join(padded).rstrip()
+        shown = (_padded(c, w) for c, w in zip(row, widths, strict=True) if w)
+        yield "  ".join(shown).rstrip()
+
+
+def _narrow(widths: list[int], whole: set[int], width: int) -> None:
+    """Make columns fit, from the widest and the right; a width of 0 leaves a column out."""
+    while sum(widths) + 2 * (sum(map(bool, widths)) - 1) > width:
+        free = [i for i, w in enumerate(widths) if w and i not in whole]
+        if not free:
+            return
+        widest = max(free, key=lambda i: (widths[i], i))
+        if widths[widest] > _LEAST:
+            widths[widest] -= 1
+        else:
+            widths[free[-1]] = 0
+
+
+def _padded(cell: str, width: int) -> str:
+    bare = click.unstyle(cell)
+    if len(bare) > width:
+        cell = cell.replace(bare, f"{bare[: width - 1]}…")
+    return cell + " " * (width - len(bare))
+
+
+def _width() -> int | None:
+    """Return the width of the terminal, or what COLUMNS says; None where lines may be long."""
+    if not sys.stdout.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+        return None
+    return shutil.get_terminal_size().columns or None
 
 
 def show(
@@ -110,14 +148,14 @@ def show(
 def printed(shape: str, value: Any, columns: Mapping[str, Callable[[Any], Any]]) -> list[str]:
     """Return the lines of `show`; an empty list has no table."""
     if shape == "json":
-        return [json.dumps(value, indent=2, ensure_ascii=False)]
+        return [as_json(value, indent=2)]
     if shape == "yaml":
         return [as_yaml(value).rstrip()]
     items = value if isinstance(value, list) else [value]
     if not items:
         return []
     rows = [[_cell(column(item)) for column in columns.values()] for item in items]
-    return list(table(rows, list(columns)))
+    return list(table(rows, list(columns), _width()))
 
 
 def show_one(shape: str, value: Any, line: str) -> None:
@@ -131,7 +169,7 @@ def show_one(shape: str, value: Any, line: str) -> None:
 def show_line(shape: str, value: Any, line: str) -> None:
     """Print one thing of a stream: a line for people, a line of JSON, or a YAML document."""
     if shape == "json":
-        line = json.dumps(value, ensure_ascii=False)
+        line = as_json(value)
     elif shape == "yaml":
         line = f"---\n{as_yaml(value).rstrip()}"
     say(line)
@@ -150,12 +188,21 @@ def progress(items: Sequence[T], label: str) -> Iterator[Iterable[T]]:
         yield bar
 
 
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """Return a JSON value as text that cannot steer a terminal and says the same."""
+    return escaped_json(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
 def as_yaml(value: Any) -> str:
-    """Return a JSON value as YAML, in the order of its keys."""
+    """Return a JSON value as YAML, in the order of its keys; it cannot steer a terminal either."""
     import yaml
 
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
-    return text
+    text = json.dumps(value, ensure_ascii=False)
+    plain = escaped_json(text) == text
+    made: str = yaml.safe_dump(
+        value, sort_keys=False, allow_unicode=plain, default_flow_style=False
+    )
+    return made
 
 
 def _cell(value: Any) -> str:
@@ -169,10 +216,10 @@ def warn(text: str) -> None:
 
 def complain(error: ZQError) -> None:
     """Print an error on stderr: one line, then one line for each problem."""
-    say(click.style("error: ", fg="red", bold=True) + error.detail, err=True)
+    say(click.style("error: ", fg="red", bold=True) + clean(error.detail), err=True)
     for problem in _problems(error):
         where = ", ".join(str(part) for part in (problem.get("path"), problem.get("node")) if part)
-        say(f"  {where or '$'}: {problem.get('message')}", err=True)
+        say(f"  {clean(where or '$')}: {clean(problem.get('message'))}", err=True)
 
 
 def _problems(error: ZQError) -> Iterable[Mapping[str, Any]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ZQError
+
+if TYPE_CHECKING:
+    from orchestrator.client.documents import UserDoc
 
 HINT = "nobody has an account yet: `zq user create EMAIL --admin` makes the first one"
 
 
-def make_beside(body: Mapping[str, Any]) -> dict[str, Any]:
+def make_beside(body: Mapping[str, Any]) -> UserDoc:
     """Store a user as the admin key would; return it as the API shows it.
 
     SettingsError where no servers are known or run, or the secret key is missing.
@@ -43,7 +46,7 @@ def hint(url: str, key: str) -> str | None:
 
     try:
         with Client(url, key) as client:
-            users = client.request("GET", "users", params={"limit": 1}).json()["items"]
+            users = client.users.list(limit=1)
     except ZQError:
         return None
     return None if users else HINT

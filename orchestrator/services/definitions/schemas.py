@@ -227,7 +227,7 @@ class EdgeSchema(Schema):
     id = fields.String(validate=validate.Length(1, 200), metadata=_about("Made when left out."))
     source = fields.String(required=True, metadata=_about("A node's id."))
     target = fields.String(required=True, metadata=_about("A node's id."))
-    type = fields.String(allow_none=True, metadata=_about("How the editor draws it."))
+    type = fields.String(allow_none=True, metadata=_about("For programs that draw the workflow."))
     source_handle = fields.String(
         data_key="sourceHandle", allow_none=True, metadata=_about("A branch's handle.")
     )

@@ -253,6 +253,8 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"
 def to_yaml(document: Mapping[str, Any]) -> str:
     """The YAML form of a definition as `shape_of` writes it, defaults left out.
 
+    So are positions that are those `from_yaml` makes: nobody has set them.
+
     A `status` beside it is one more, with `published` as its default. `from_yaml` reads it back
     to the same workflow; only edge ids are made anew.
     """
@@ -274,15 +276,18 @@ def to_yaml(document: Mapping[str, Any]) -> str:
         handle = f".{edge['sourceHandle']}" if edge.get("sourceHandle") else ""
         needs.setdefault(edge["target"], []).append(edge["source"] + handle)
     made["nodes"] = {
-        node["id"]: _node_yaml(node, needs.get(node["id"], []), general)
-        for node in document["nodes"]
+        node["id"]: _node_yaml(node, needs.get(node["id"], []), general, usual["position"])
+        for node, usual in zip(document["nodes"], _laid_out(document), strict=True)
     }
     style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100}
     return str(yaml.dump(made, Dumper=_Dumper, default_flow_style=None, **style))
 
 
 def _node_yaml(
-    node: Mapping[str, Any], needs: list[str], general: Mapping[str, Any]
+    node: Mapping[str, Any],
+    needs: list[str],
+    general: Mapping[str, Any],
+    usual: Mapping[str, Any],
 ) -> dict[str, Any]:
     data = _changed(node.get("data") or {}, _DEFAULTS)
     if "retry" in data:
@@ -291,7 +296,14 @@ def _node_yaml(
             "max_attempts": general["max_attempts"]
         }
     made = {"type": node["type"], **({"needs": needs} if needs else {}), **data}
-    return {**made, **({"position": node["position"]} if "position" in node else {})}
+    return {**made, **_changed({"position": node.get("position", usual)}, {"position": usual})}
+
+
+def _laid_out(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return where the nodes of a definition stand if nobody says so."""
+    shapes: list[dict[str, Any]] = [{"id": node["id"]} for node in document["nodes"]]
+    _lay_out(shapes, document.get("edges") or [])
+    return shapes
 
 
 def _changed(given: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

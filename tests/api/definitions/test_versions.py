@@ -150,7 +150,11 @@ def test_a_workflow_is_found_by_its_exact_name(api: Api, changed: str) -> None:
 def test_what_is_exported_is_imported_again(api: Api, changed: str) -> None:
     yaml = api.get(f"/workflows/{changed}/export")
     assert yaml.content_type == "application/yaml; charset=utf-8"
-    assert yaml.headers["Content-Disposition"] == "attachment; filename*=UTF-8''two.yaml"
+    assert yaml.headers["Content-Disposition"] == 'attachment; filename="two.yaml"'
+    german = api.workflow({**ONE, "name": 'Grüße "a"'})
+    assert api.get(f"/workflows/{german}/export").headers["Content-Disposition"] == (
+        "attachment; filename=\"Gr__e _a_.yaml\"; filename*=UTF-8''Gr%C3%BC%C3%9Fe%20%22a%22.yaml"
+    )
     json = api.get(f"/workflows/{changed}/export?format=json")
     assert json.headers["ETag"] != yaml.headers["ETag"]
     for answer in (yaml, json):

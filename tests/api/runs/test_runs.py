@@ -191,7 +191,7 @@ def test_artifacts_are_attachments(api: Api) -> None:
     ]
     answer = api.get(f"/runs/{run_id}/artifacts/report.html")
     assert (answer.status_code, answer.data) == (200, b"<script>1</script>")
-    assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''report.html"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="report.html"'
     assert answer.headers["Content-Security-Policy"].startswith("sandbox")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     odd = api.get(f"/runs/{run_id}/artifacts/odd.bin")

@@ -11,7 +11,7 @@ import pytest
 from orchestrator import Workflow, connect, node
 from orchestrator.adapters.embedded.process import free_port
 from orchestrator.client.connecting import Connection
-from orchestrator.client.http import ApiError
+from orchestrator.client.errors import ApiError
 from orchestrator.errors import ZQError
 from tests.integration.zq_process import Zq
 

@@ -241,7 +241,7 @@ def test_memory_takes_no_server(given: dict[str, str]) -> None:
 
 
 def test_a_server_takes_no_pins_and_one_that_is_away_is_told_at_once() -> None:
-    from orchestrator.client.http import ServerUnreachable
+    from orchestrator.client.errors import ServerUnreachable
 
     with pytest.raises(TypeError, match="pins"):
         connect(pins={"a": 1})
@@ -249,3 +249,16 @@ def test_a_server_takes_no_pins_and_one_that_is_away_is_told_at_once() -> None:
     with pytest.raises(ServerUnreachable, match="zq up"):
         connect("http://127.0.0.1:1", "key")
     assert time.monotonic() - began < 10
+
+
+TEXTS = ["name: text\nnodes: {a: noop}\n", "{name: text, nodes: {a: noop}}"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_workflow_may_be_its_text_or_the_path_of_it(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "flow.yaml"
+    file.write_text(text)
+    for workflow in (text, file, str(file)):
+        assert run_workflow(workflow).states == {"a": "succeeded"}
+    with pytest.raises(FileNotFoundError):
+        run_workflow(str(tmp_path / "missing.yaml"))

@@ -82,6 +82,16 @@ def test_a_status_is_written_beside_a_definition_unless_it_is_published() -> Non
             taken_status({"name": "w", "status": wrong})
 
 
+def test_positions_that_nobody_has_set_are_not_written_down() -> None:
+    text = "name: a\nnodes:\n  one: noop\n  two: {type: noop, needs: [one]}\n"
+    shape = from_yaml(text)
+    assert "position" not in to_yaml(shape)
+    assert from_yaml(to_yaml(shape)) == shape
+    shape["nodes"][1]["position"] = {"x": 260, "y": 1}
+    assert to_yaml(shape).count("position: {x: 260, y: 1}") == 1
+    assert from_yaml(to_yaml(shape)) == shape
+
+
 def test_texts_that_look_like_other_things_survive_yaml() -> None:
     args = {"a": "1e3", "b": "no", "c": "2026-01-01", "d": "0o7", "e": "null", "f": "12", "g": ""}
     args |= {
