@@ -6,9 +6,19 @@ status once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+#: The most problems that are told of one document; of the others only how many there are.
+MAX_PROBLEMS = 200
+#: Problems of one document that come with a suggestion, and names compared for all of them:
+#: a comparison takes up to 0.3 ms.
+MAX_SUGGESTIONS = 20
+_MAX_COMPARED = 2_000
+_MORE = "more_problems"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +35,61 @@ class Problem:
     node: str | None = None
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
+def gathered(problems: Iterable[Problem]) -> list[Problem]:
+    """The first problems, and one more that says how many follow; none is kept of those."""
+    found: list[Problem] = []
+    more = 0
+    for problem in problems:
+        if problem.code == _MORE:
+            more += int(problem.message.split()[1].replace(",", ""))
+        elif len(found) < MAX_PROBLEMS:
+            found.append(problem)
+        else:
+            more += 1
+    if more:
+        found.append(Problem("", _MORE, f"and {more:,} more; correct these first"))
+    return found
+
+
+class _Suggestions:
+    """What may still be spent on suggestions."""
+
+    def __init__(self) -> None:
+        self.left = MAX_SUGGESTIONS
+        self.compared = _MAX_COMPARED
+
+    def take(self, names: int) -> bool:
+        if self.left < 1 or self.compared < names:
+            return False
+        self.left -= 1
+        self.compared -= names
+        return True
+
+
+_SUGGESTIONS: ContextVar[_Suggestions | None] = ContextVar("suggestions", default=None)
+
+
+@contextmanager
+def one_document() -> Iterator[None]:
+    """Make suggestions for the first problems only; within another one, that one's count."""
+    if _SUGGESTIONS.get() is not None:
+        yield
+        return
+    held = _SUGGESTIONS.set(_Suggestions())
+    try:
+        yield
+    finally:
+        _SUGGESTIONS.reset(held)
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
     """`; did you mean 'x'?` for a near miss, else an empty string."""
+    allowed = _SUGGESTIONS.get()
+    if len(known) > 1000 or (allowed is not None and not allowed.take(len(known))):
+        return ""
     from difflib import get_close_matches
 
-    near = get_close_matches(word[:100], known, n=1)
+    near = get_close_matches(word[:100], list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
@@ -148,7 +208,7 @@ class InvalidDefinition(ZQError):
 
     def __init__(self, problems: Sequence[Problem], detail: str | None = None) -> None:
         super().__init__(detail)
-        self.problems = tuple(problems)
+        self.problems = tuple(gathered(problems))
 
     def __str__(self) -> str:
         lines = "; ".join(f"{p.path or '$'}: {p.message}" for p in self.problems[:5])

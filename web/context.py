@@ -12,7 +12,7 @@ from flask import current_app, g, request
 from orchestrator.bootstrap.core import Core
 from orchestrator.models.access.permissions import Principal
 from orchestrator.process.stop_signal import StopSignal
-from web.access.shares import Shares
+from web.access.shares import OneEach, Shares
 
 _KEY = "zq"
 
@@ -26,6 +26,8 @@ class Shared:
     sockets: Shares
     #: Room for requests that wait for their run to end.
     waiters: Shares
+    #: Room for previews of expressions: the API's own time.
+    previews: OneEach = field(default_factory=OneEach)
     #: Told of each run this process has started.
     run_started: Callable[[], None]
     #: Told +1 and -1 as watchers come and go.

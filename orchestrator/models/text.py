@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _ESCAPES = {c: f"\\x{c:02x}" for c in (*range(1, 32), *range(127, 160)) if c != ord("\t")}
@@ -20,3 +21,8 @@ def printable(line: str) -> str:
     if line.isprintable():
         return line
     return _SURROGATES.sub("\ufffd", line.translate(_ESCAPES))
+
+
+def normal_name(name: str) -> str:
+    """Return a workflow's name in the one form it is kept and looked up in: Unicode NFC."""
+    return unicodedata.normalize("NFC", name)

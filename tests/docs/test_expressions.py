@@ -13,7 +13,7 @@ import pytest
 from orchestrator.errors import ExpressionError
 from orchestrator.models.expressions.expression import MAX_TEMPLATE_PARTS, evaluate, fill
 from orchestrator.models.expressions.functions import FUNCTIONS
-from orchestrator.models.expressions.program import MAX_STEPS
+from orchestrator.models.expressions.meter import MAX_STEPS
 from orchestrator.models.expressions.syntax import MACROS, MAX_CHAIN, MAX_NESTING, MAX_SOURCE, ROOTS
 from orchestrator.models.expressions.values import MAX_TEXT
 from tests.docs.pages import DOCS, blocks

@@ -41,3 +41,24 @@ class Shares:
             self._of.subtract((who.id, who.tenant_id))
             # Whoever has none is forgotten: their number has no bound.
             self._of += Counter()
+
+
+class OneEach:
+    """A place for each principal, and no second one; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: set[UUID] = set()
+
+    def take(self, who: Principal) -> bool:
+        """Take the place; False when it is taken."""
+        with self._lock:
+            if who.id in self._taken:
+                return False
+            self._taken.add(who.id)
+            return True
+
+    def give_back(self, who: Principal) -> None:
+        """Give it back."""
+        with self._lock:
+            self._taken.discard(who.id)

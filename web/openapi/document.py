@@ -17,7 +17,14 @@ from flask_smorest import Api, Blueprint
 from webargs.flaskparser import FlaskParser
 
 from orchestrator import __version__
-from orchestrator.errors import BadRequest, InvalidDefinition, Problem, did_you_mean
+from orchestrator.errors import (
+    BadRequest,
+    InvalidDefinition,
+    Problem,
+    did_you_mean,
+    gathered,
+    one_document,
+)
 from orchestrator.models.access.permissions import Permission
 from web.access import needs
 from web.access.bodies import takes_definitions
@@ -79,7 +86,8 @@ class StrictParser(FlaskParser):
         """Raise 422 for a body and 400 for a query, with each problem's field and remedy."""
         messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
         location, inner = next(iter(messages.items()))
-        problems = list(_flatten(inner, "", sorted(schema.fields)))
+        with one_document():
+            problems = gathered(_flatten(inner, "", sorted(schema.fields)))
         if location == "json":
             raise InvalidDefinition(
                 problems, "The body does not fit; each problem names its field."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
@@ -29,7 +30,11 @@ def key_of(body: Mapping[str, Any]) -> tuple[str, str] | None:
     if not 1 <= len(key) <= MAX_LENGTH or not (key.isascii() and key.isprintable()):
         message = f"the Idempotency-Key must be 1 to {MAX_LENGTH} printable ASCII characters"
         raise BadRequest(message, problems=[Problem("Idempotency-Key", "bad_key", message)])
-    canonical = orjson.dumps(body, default=str, option=orjson.OPT_SORT_KEYS)
+    try:
+        canonical = orjson.dumps(body, default=str, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # What nobody stores: whoever reads the body next refuses it.
+        canonical = json.dumps(body, default=str, sort_keys=True).encode()
     text = b"\n".join([request.method.encode(), request.path.encode(), canonical])
     return key, sha256(text).hexdigest()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 from flask.json.provider import JSONProvider
@@ -27,8 +29,16 @@ class OrjsonProvider(JSONProvider):
 
 
 def dump(value: Any) -> bytes:
-    """Return compact JSON in UTF-8."""
-    return orjson.dumps(value, default=_other, option=_OPTIONS)
+    """Return compact JSON in UTF-8, integers of any length digit by digit."""
+    try:
+        return orjson.dumps(value, default=_other, option=_OPTIONS)
+    except TypeError:
+        # Integers beyond 64 bits, which orjson has not, and half characters, which stay escapes.
+        return json.dumps(value, default=_plain, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else _other(value)
 
 
 def _other(value: Any) -> Any:

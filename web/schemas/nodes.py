@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from orchestrator.models.expressions.expression import ROOTS
@@ -18,6 +19,7 @@ from web.schemas.runs import RUN_STATES
 #: Longer texts belong into a node, not into a preview.
 MAX_TEXT = 8192
 MAX_PARTS = 50
+MAX_SCOPE_BYTES = 256 * 1024
 
 
 class NodeTestBody(Schema):
@@ -53,7 +55,10 @@ class PreviewBody(Schema):
     scope = fields.Dict(
         keys=fields.String(validate=validate.OneOf(ROOTS)),
         load_default=dict,
-        metadata={"example": {"inputs": {"n": 1}, "nodes": {"a": {"output": 2}}}},
+        metadata={
+            "description": "At most 256 KB.",
+            "example": {"inputs": {"n": 1}, "nodes": {"a": {"output": 2}}},
+        },
     )
     now = Moment(load_default=None, metadata={"description": "What `now()` gives."})
 
@@ -63,6 +68,8 @@ class PreviewBody(Schema):
             raise ValidationError("give `expression` or `template`, one of the two")
         if data.get("template", "").count("{{") > MAX_PARTS:
             raise ValidationError(f"more than {MAX_PARTS} expressions in one text")
+        if len(orjson.dumps(data["scope"])) > MAX_SCOPE_BYTES:
+            raise ValidationError(f"larger than {MAX_SCOPE_BYTES >> 10} KB", "scope")
 
 
 class PreviewProblem(Schema):

@@ -100,8 +100,8 @@ class Attempts:
     def _worked(
         self, claim: Claim, task: PlanNode, scope: Mapping[str, Any], masker: Masker | None
     ) -> Outcome:
-        config = fill_config(task.node.type, task.node.config, scope)
         context = self._context(claim, task.node, scope, task.timeout_s, masker)
+        config = fill_config(task.node.type, task.node.config, scope, context.deadline)
         return self._call(task.node, config, context)
 
     def _hidden(self, claim: Claim, task: PlanNode, scope: Mapping[str, Any]) -> Outcome:

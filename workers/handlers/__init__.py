@@ -43,28 +43,34 @@ def _handler(type_: str) -> Handler:
 HANDLERS: Mapping[str, Handler] = MappingProxyType({name: _handler(name) for name in CATALOGUE})
 
 
-def fill_config(type_: str, config: Mapping[str, Any], scope: Mapping[str, Any]) -> dict[str, Any]:
+def fill_config(
+    type_: str, config: Mapping[str, Any], scope: Mapping[str, Any], until: float | None = None
+) -> dict[str, Any]:
     """Return `config` with every `{{ }}` replaced; fields of bare CEL stay as they are.
 
-    The handler evaluates those itself, from `context.scope`. ExpressionError on the first failure.
+    The handler evaluates those itself, from `context.scope`. ExpressionError on the first failure,
+    and when it is not done `until` then, on `time.monotonic()`'s clock.
     """
     kind = CATALOGUE.get(type_)
     found = expression_fields(dict(config), kind.config_schema) if kind else []
     bare = {path for path, _ in found}
     if not bare:
-        return {key: expression.fill(value, scope) for key, value in config.items()}
-    filled: dict[str, Any] = _fill_around(dict(config), (), bare, scope)
+        whole: dict[str, Any] = expression.fill(dict(config), scope, until=until)
+        return whole
+    filled: dict[str, Any] = _fill_around(dict(config), (), bare, scope, until)
     return filled
 
 
-def _fill_around(value: Any, at: Place, bare: set[Place], scope: Mapping[str, Any]) -> Any:
+def _fill_around(
+    value: Any, at: Place, bare: set[Place], scope: Mapping[str, Any], until: float | None
+) -> Any:
     if at in bare:
         return value
     if isinstance(value, dict):
-        return {k: _fill_around(v, (*at, k), bare, scope) for k, v in value.items()}
+        return {k: _fill_around(v, (*at, k), bare, scope, until) for k, v in value.items()}
     if isinstance(value, list):
-        return [_fill_around(item, (*at, no), bare, scope) for no, item in enumerate(value)]
-    return expression.fill(value, scope)
+        return [_fill_around(v, (*at, no), bare, scope, until) for no, v in enumerate(value)]
+    return expression.fill(value, scope, until=until)
 
 
 def run_handler(type_: str, config: Mapping[str, Any], context: Context) -> Outcome:

@@ -32,7 +32,7 @@ def run(config: Mapping[str, Any], context: Context) -> Outcome:
 
 
 def _holds(no: int, case: Mapping[str, Any], context: Context) -> bool:
-    holds = expression.evaluate(case["when"], context.scope)
+    holds = expression.evaluate(case["when"], context.scope, until=context.deadline)
     if isinstance(holds, bool):
         return holds
     raise ExpressionError(

@@ -12,4 +12,6 @@ from workers.handlers.context import Context
 
 def run(config: Mapping[str, Any], context: Context) -> Outcome:
     """Return the expression's value; ExpressionError ends the task."""
-    return Value(output=expression.evaluate(config["expression"], context.scope))
+    return Value(
+        output=expression.evaluate(config["expression"], context.scope, until=context.deadline)
+    )

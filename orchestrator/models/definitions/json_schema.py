@@ -1,20 +1,21 @@
-"""JSON Schema (2020-12): check values and schemas, fill defaults, readable messages.
+"""JSON Schema (2020-12): check values and schemas, with readable messages.
 
 Never fetches: a `$ref` to a URL or a file is a problem of the schema.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
-from typing import Any
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jsonschema_rs
+import orjson
 
 from orchestrator.errors import Problem, did_you_mean
+from orchestrator.models.definitions import schema_size
 
-MAX_SCHEMA_NODES = 5000
-MAX_DEPTH = 64
+_MAX_KEPT_BYTES = 16_384
 Validator = jsonschema_rs.Draft202012Validator
 
 
@@ -52,34 +53,34 @@ def problems(
     code: str,
     node: str | None = None,
     schema: Any = None,
-) -> list[Problem]:
-    """What in `value` does not fit; empty when all does. `schema` lets it suggest names."""
+) -> Iterator[Problem]:
+    """What in `value` does not fit; nothing when all does. `schema` lets it suggest names."""
     if validator.is_valid(value):
-        return []
-    return [
-        Problem(place(at, path), code, message, node)
-        for error in validator.iter_errors(value)
-        for at, message in _told(error, schema)
-    ]
+        return
+    for error in validator.iter_errors(value):
+        for at, message in _told(error, schema):
+            yield Problem(place(at, path), code, message, node)
 
 
-def _told(error: Any, schema: Any) -> list[tuple[list[str | int], str]]:
+def _told(error: Any, schema: Any) -> Iterator[tuple[list[str | int], str]]:
     at = list(error.instance_path)
     kind = error.kind
     match _kind(error):
         case "AdditionalProperties":
             known = _properties(schema, error.schema_path)
-            return [([*at, name], _unknown(name, known)) for name in kind.unexpected]
+            yield from (([*at, name], _unknown(name, known)) for name in kind.unexpected)
         case "Required":
-            return [([*at, kind.property], "is required; add it")]
+            yield [*at, kind.property], "is required; add it"
         case "AnyOf" if closest := _closest(kind.context):
-            return [told for inner in closest for told in _told(inner, schema)]
+            for inner in closest:
+                yield from _told(inner, schema)
         case "OneOfNotValid" | "OneOfMultipleValid":
             needed = _alternatives(error) or "the alternatives of its schema"
-            return [(at, f"needs exactly one of {needed}")]
+            yield at, f"needs exactly one of {needed}"
         case "Not":
-            return [(at, "has two fields that exclude each other; leave one out")]
-    return [(at, error.message[:300])]
+            yield at, "has two fields that exclude each other; leave one out"
+        case _:
+            yield at, error.message[:300]
 
 
 def _closest(alternatives: list[list[Any]]) -> list[Any]:
@@ -116,36 +117,41 @@ def _alternatives(error: Any) -> str:
     return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
 
 
-def too_complex(value: Any) -> str | None:
-    """Why a schema is too large or too deep to be handed to the validator, or None."""
-    waiting = [(value, 0)]
-    count = 0
-    while waiting:
-        item, depth = waiting.pop()
-        count += 1
-        if depth > MAX_DEPTH:
-            return f"nested more than {MAX_DEPTH} deep"
-        if count > MAX_SCHEMA_NODES:
-            return f"more than {MAX_SCHEMA_NODES} parts"
-        if isinstance(item, dict):
-            waiting += [(inner, depth + 1) for inner in item.values()]
-        elif isinstance(item, list):
-            waiting += [(inner, depth + 1) for inner in item]
-    return None
+class Prepared(NamedTuple):
+    """A schema of a tenant's, fit to be used."""
+
+    validator: Validator
+    #: With every `$ref` unfolded.
+    size: int
+    recursive: bool
+    #: Whether it may change a value: it has defaults, or asks for whole numbers.
+    fills: bool
+
+    def takes_long(self, schema: Any, value: Any, parts: int) -> bool:
+        """Whether a value with at most so many parts is too much work to check."""
+        if not self.recursive and parts * self.size <= schema_size.MAX_VISITS:
+            return False
+        return schema_size.too_many_visits(schema, value)
 
 
-def with_defaults(schema: Any, value: Any) -> Any:
-    """`value` with the `default` of each missing property, at every level of `properties`."""
-    if not isinstance(schema, Mapping):
-        return value
-    if isinstance(value, dict) and isinstance(schema.get("properties"), Mapping):
-        filled = dict(value)
-        for name, inner in schema["properties"].items():
-            if name in filled:
-                filled[name] = with_defaults(inner, filled[name])
-            elif isinstance(inner, Mapping) and "default" in inner:
-                filled[name] = copy.deepcopy(inner["default"])
-        return filled
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return [with_defaults(schema["items"], item) for item in value]
-    return value
+def prepared(schema: dict[str, Any]) -> Prepared:
+    """A schema's validator and size; ValueError with the reason where it is of no use."""
+    try:
+        text = orjson.dumps(schema)
+    except (TypeError, ValueError):
+        raise ValueError("it is no plain JSON") from None
+    return (_kept if len(text) <= _MAX_KEPT_BYTES else _prepared)(text)
+
+
+def _prepared(text: bytes) -> Prepared:
+    schema = orjson.loads(text)
+    try:
+        size, recursive = schema_size.unfolded(schema)
+    except schema_size.TooComplex as error:
+        raise ValueError(f"the schema has {error}; simplify it") from None
+    fills = b'"default"' in text or b'"integer"' in text
+    return Prepared(compiled(schema), size, recursive, fills)
+
+
+#: A start checks its input against the same schema as the one before it.
+_kept = functools.lru_cache(256)(_prepared)

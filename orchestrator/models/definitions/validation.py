@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from orchestrator.errors import Problem, did_you_mean
+from orchestrator.errors import Problem, did_you_mean, gathered, one_document
 from orchestrator.models.definitions import graph, json_schema
 from orchestrator.models.definitions.catalogue import CATALOGUE, expression_fields
 from orchestrator.models.definitions.json_schema import place
 from orchestrator.models.definitions.node import NODE_ID, Node
+from orchestrator.models.definitions.schema_defaults import default_problems, with_defaults
 from orchestrator.models.definitions.workflow import Edge, Workflow
 from orchestrator.models.expressions import expression
 from orchestrator.models.expressions.expression import Reference
@@ -23,27 +25,34 @@ _RUN_FIELDS = ("id", "attempt")
 
 
 def problems_of(workflow: Workflow) -> list[Problem]:
+    """The problems, as far as an answer tells them; with suggestions for the first."""
+    with one_document():
+        return gathered(find(workflow))
+
+
+def find(workflow: Workflow) -> Iterator[Problem]:
     """All problems; for a definition over the size limits only that one."""
     if not workflow.nodes:
-        return [Problem("nodes", "no_nodes", "add at least one node")]
+        yield Problem("nodes", "no_nodes", "add at least one node")
+        return
     if len(workflow.nodes) > MAX_NODES:
         text = f"{len(workflow.nodes)} nodes; at most {MAX_NODES} are allowed"
-        return [Problem("nodes", "too_many_nodes", text)]
+        yield Problem("nodes", "too_many_nodes", text)
+        return
     if len(workflow.edges) > MAX_EDGES:
         text = f"{len(workflow.edges)} edges; at most {MAX_EDGES} are allowed"
-        return [Problem("edges", "too_many_edges", text)]
+        yield Problem("edges", "too_many_edges", text)
+        return
     numbers: dict[str, int] = {}
     for no, node in enumerate(workflow.nodes):
         numbers.setdefault(node.id, no)
     targets = adjacency(workflow, numbers)
-    return [
-        *_ids(workflow.nodes),
-        *_configs(workflow.nodes),
-        *_edges(workflow, numbers),
-        *(cycles := list(_cycles(workflow.nodes, targets))),
-        *_inputs(workflow),
-        *_References(workflow, numbers, targets, cyclic=bool(cycles)).problems(),
-    ]
+    yield from _ids(workflow.nodes)
+    yield from _configs(workflow.nodes)
+    yield from _edges(workflow, numbers)
+    yield from (cycles := list(_cycles(workflow.nodes, targets)))
+    yield from _inputs(workflow)
+    yield from _References(workflow, numbers, targets, cyclic=bool(cycles)).problems()
 
 
 def adjacency(workflow: Workflow, numbers: dict[str, int]) -> list[list[int]]:
@@ -95,7 +104,7 @@ def _configs(nodes: Iterable[Node]) -> Iterator[Problem]:
 def _edges(workflow: Workflow, numbers: dict[str, int]) -> Iterator[Problem]:
     ids: set[str] = set()
     pairs: dict[tuple[str, str, str | None], str] = {}
-    handles: dict[str, tuple[str, ...]] = {}
+    handles: dict[str, dict[str, None]] = {}
     for no, edge in enumerate(workflow.edges):
         at = f"edges[{no}]"
         if edge.id in ids:
@@ -104,7 +113,7 @@ def _edges(workflow: Workflow, numbers: dict[str, int]) -> Iterator[Problem]:
         ids.add(edge.id)
         for end, name in (("source", edge.source), ("target", edge.target)):
             if name not in numbers:
-                near = did_you_mean(name, list(numbers)) if len(numbers) <= 1000 else ""
+                near = did_you_mean(name, numbers)
                 text = f"there is no node '{name[:80]}'{near or '; add it or remove the edge'}"
                 yield Problem(f"{at}.{end}", "dangling_edge", text)
         pair = (edge.source, edge.target, edge.source_handle)
@@ -117,12 +126,12 @@ def _edges(workflow: Workflow, numbers: dict[str, int]) -> Iterator[Problem]:
 
 
 def _handle(
-    edge: Edge, node: Node, at: str, handles: dict[str, tuple[str, ...]]
+    edge: Edge, node: Node, at: str, handles: dict[str, dict[str, None]]
 ) -> Iterator[Problem]:
     if node.type not in CATALOGUE:
         return
     if node.id not in handles:
-        handles[node.id] = CATALOGUE[node.type].handles(node.config)
+        handles[node.id] = dict.fromkeys(CATALOGUE[node.type].handles(node.config))
     if edge.source_handle in handles[node.id]:
         return
     at = f"{at}.sourceHandle"
@@ -130,7 +139,7 @@ def _handle(
         text = f"'{node.id}' is no branch; remove the handle"
         yield Problem(at, "handle_without_branch", text, node.id)
         return
-    known = ", ".join(handles[node.id]) or "none"
+    known = ", ".join(islice(handles[node.id], _SHOWN)) or "none"
     text = f"branch '{node.id}' never takes '{str(edge.source_handle)[:80]}'; it has {known}"
     yield Problem(at, "unreachable_branch", text, node.id)
 
@@ -149,13 +158,12 @@ def _inputs(workflow: Workflow) -> Iterator[Problem]:
     schema = workflow.inputs
     if not schema:
         return
-    if why := json_schema.too_complex(schema):
-        yield Problem("inputs", "invalid_input_schema", f"the schema has {why}; simplify it")
-        return
     if schema.get("type", "object") != "object":
         yield Problem("inputs.type", "invalid_input_schema", "must be 'object'")
     try:
-        json_schema.compiled(schema)
+        known = json_schema.prepared(schema)
+        with_defaults(schema, {})
+        yield from default_problems(schema, known.validator)
     except ValueError as error:
         yield Problem("inputs", "invalid_input_schema", str(error))
 
@@ -234,7 +242,7 @@ class _References:
                 return None
             return "unknown_reference", 'name the node: nodes.ID.output or nodes["ID"].output'
         if name not in self.numbers:
-            near = did_you_mean(name, list(self.numbers)) if len(self.numbers) <= 1000 else ""
+            near = did_you_mean(name, self.numbers)
             return "unknown_reference", f"there is no node '{name[:80]}'{near}"
         source = self.numbers[name]
         if no is None or source in self.upstream[no]:

@@ -6,11 +6,16 @@ Knows meaning, not shape: `services/definitions.py` reads JSON and YAML into it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from orchestrator.errors import Problem
+import orjson
+
+from orchestrator.errors import Problem, gathered, one_document
 from orchestrator.models.definitions import json_schema
 from orchestrator.models.definitions.node import Node, RetryPolicy
+from orchestrator.models.definitions.schema_defaults import unknown_names, with_defaults
+from orchestrator.models.definitions.storable import surely_storable, unstorable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,28 @@ def check_input(workflow: Workflow, value: Any) -> tuple[Any, list[Problem]]:
     if not isinstance(given, dict):
         text = "must be an object, such as {}"
         return given, [Problem("input", "invalid_input", text)]
-    if not workflow.inputs:
+    with one_document():
+        return _checked(workflow.inputs, given)
+
+
+def _checked(schema: dict[str, Any], given: dict[str, Any]) -> tuple[Any, list[Problem]]:
+    raw = surely_storable(given)
+    if raw is None:
+        if found := gathered(unstorable({"input": given})):
+            return given, found
+        raw = orjson.dumps(given)
+    if not schema:
         return given, []
-    filled = json_schema.with_defaults(workflow.inputs, given)
     try:
-        validator = json_schema.compiled(workflow.inputs)
+        known = json_schema.prepared(schema)
+        filled = given
+        if known.fills:
+            filled = with_defaults(schema, given)
+            raw = orjson.dumps(filled)
+        if known.takes_long(schema, filled, len(raw) // 2 + 1):
+            text = "is too much work to check against `inputs`; send less, or simplify the schema"
+            return given, [Problem("input", "invalid_input", text)]
     except ValueError as error:
-        return filled, [Problem("inputs", "invalid_input_schema", str(error))]
-    return filled, json_schema.problems(validator, filled, "input", "invalid_input")
+        return given, [Problem("inputs", "invalid_input_schema", str(error))]
+    wrong = json_schema.problems(known.validator, filled, "input", "invalid_input")
+    return filled, gathered(chain(unknown_names(schema, given), wrong))

@@ -1,6 +1,7 @@
 """CEL in definitions: check, find what is read, evaluate, fill `{{ }}` in any JSON value.
 
-Pure and bounded: no clock (`now()` is the scope's `now`), no I/O, no unbounded work.
+Pure and bounded: `now()` is the scope's `now`, no I/O, no unbounded work. `until` is when an
+evaluation has to be done, on `time.monotonic()`'s clock; without it 10 s from now.
 Results are JSON types: a time becomes RFC 3339 text, a duration `90s`.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.errors import ExpressionError
 from orchestrator.models.expressions import values as expression_values
+from orchestrator.models.expressions.meter import Meter
 from orchestrator.models.expressions.program import Frame, Run, compile_tree
 from orchestrator.models.expressions.syntax import ROOTS, Reference, Tree, parse
 
@@ -132,11 +134,12 @@ def references(value: Any) -> frozenset[Reference]:
     return frozenset().union(*(finding.references for finding in inspect(value)))
 
 
-def _evaluate(expression: str, scope: Mapping[str, Any], source: str, steps: int | None) -> Any:
+def _evaluate(expression: str, scope: Mapping[str, Any], source: str, meter: Meter) -> Any:
     try:
-        frame = Frame(scope, steps)
-        value = _program(expression).run(frame)
-        return expression_values.plain(Frame(scope, steps).charge, value)
+        meter.renew()
+        value = _program(expression).run(Frame(scope, meter))
+        meter.renew()
+        return expression_values.plain(meter, value)
     except ExpressionError as error:
         raise ExpressionError(f"{_short(source)}: {error.detail}", expression=source) from None
     except RecursionError:
@@ -151,44 +154,64 @@ def _short(source: str) -> str:
     return f"`{text[:97]}...`" if len(text) > 100 else f"`{text}`"
 
 
-def evaluate(expression: str, scope: Mapping[str, Any], steps: int | None = None) -> Any:
+def evaluate(
+    expression: str,
+    scope: Mapping[str, Any],
+    steps: int | None = None,
+    until: float | None = None,
+) -> Any:
     """The value of a bare expression in JSON types.
 
     `scope` maps roots (`inputs`, `nodes`, ...) to JSON values, and `now` to the time that
     `now()` gives. `steps` is another allowance than the usual one. Raises ExpressionError, which
     names the expression and the reason.
     """
-    return _evaluate(expression, scope, expression, steps)
+    return _evaluate(expression, scope, expression, Meter(steps, until))
 
 
-def fill(value: Any, scope: Mapping[str, Any], steps: int | None = None) -> Any:
-    """`value` with each `{{ expression }}` replaced.
+def fill(
+    value: Any,
+    scope: Mapping[str, Any],
+    steps: int | None = None,
+    until: float | None = None,
+) -> Any:
+    """`value` with each `{{ expression }}` replaced; each has the allowance, all one deadline.
 
     A text that is one `{{ }}` becomes the expression's value, whatever its type; inside
     other text a value that is no text is written as JSON. `{{ '{{' }}` writes `{{`.
     """
+    return _fill(value, scope, Meter(steps, until))
+
+
+def _fill(value: Any, scope: Mapping[str, Any], meter: Meter) -> Any:
     if isinstance(value, str):
-        return _fill_text(value, scope, steps) if "{{" in value else value
+        return _fill_text(value, scope, meter) if "{{" in value else value
     if isinstance(value, dict):
-        return {key: fill(item, scope, steps) for key, item in value.items()}
+        return {key: _fill(item, scope, meter) for key, item in value.items()}
     if isinstance(value, list):
-        return [fill(item, scope, steps) for item in value]
+        return [_fill(item, scope, meter) for item in value]
     return value
 
 
-def _fill_text(text: str, scope: Mapping[str, Any], steps: int | None) -> Any:
+def _fill_text(text: str, scope: Mapping[str, Any], meter: Meter) -> Any:
     try:
         parts = (_known_parts if len(text) <= MAX_KEPT else _parts)(text)
     except ExpressionError as error:
         raise ExpressionError(f"{_short(text)}: {error.detail}", expression=text) from None
     expressions = [part for part in parts if not isinstance(part, str)]
     if len(expressions) == 1 and all(not isinstance(p, str) or p.isspace() for p in parts):
-        return _evaluate(expressions[0][0], scope, expressions[0][0], steps)
-    return "".join(
-        part
-        if isinstance(part, str)
-        else expression_values.to_text(
-            Frame(scope, steps).charge, _evaluate(part[0], scope, part[0], steps)
-        )
-        for part in parts
-    )
+        return _evaluate(expressions[0][0], scope, expressions[0][0], meter)
+    made: list[str] = []
+    size = 0
+    for part in parts:
+        if isinstance(part, str):
+            made.append(part)
+        else:
+            value = _evaluate(part[0], scope, part[0], meter)
+            meter.renew()
+            made.append(expression_values.to_text(meter, value))
+        size += len(made[-1])
+        if size > expression_values.MAX_TEXT:
+            most = f"longer than {expression_values.MAX_TEXT} characters"
+            raise ExpressionError(f"{_short(text)}: it makes a text {most}", expression=text)
+    return "".join(made)

@@ -1,45 +1,38 @@
 """Turns a parsed expression into closures and runs them under an allowance.
 
-Every pass of a macro and every item made is charged, so no expression runs for long.
+Every pass of a macro, every function and every item made is charged, so none runs for long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from orchestrator.errors import ExpressionError
 from orchestrator.models.expressions import values as v
 from orchestrator.models.expressions.functions import FUNCTIONS
+from orchestrator.models.expressions.meter import AllowanceSpent, Meter
+from orchestrator.models.expressions.times import shown, timestamp
 from orchestrator.models.expressions.values import kind
-
-#: Items made or looked at by one evaluation.
-MAX_STEPS = 2_000_000
-
-
-class AllowanceSpent(ExpressionError):
-    """The expression does too much work; do it in a `python` node, or over less data."""
 
 
 class Frame:
     """One evaluation: the scope it reads, macro variables, the allowance left."""
 
-    __slots__ = ("left", "local", "scope")
+    __slots__ = ("local", "meter", "scope")
 
-    def __init__(self, scope: Mapping[str, Any], steps: int | None = None) -> None:
+    def __init__(self, scope: Mapping[str, Any], meter: Meter) -> None:
         self.scope = scope
         self.local: dict[str, Any] = {}
-        self.left = MAX_STEPS if steps is None else steps
-
-    def charge(self, steps: int) -> None:
-        self.left -= steps
-        if self.left < 0:
-            raise AllowanceSpent
+        self.meter = meter
 
 
 Run = Callable[[Frame], Any]
 Tree = tuple[Any, ...]
+#: So many parts of a macro's body cost a step each time they are evaluated.
+PASS_PARTS = 8
 
 
 def compile_tree(top: Tree) -> Run:
@@ -63,22 +56,22 @@ def _local(name: str) -> Run:
     return lambda frame: frame.local[name]
 
 
-def _pick(base: Any, key: Any) -> Any:
+def _pick(meter: Meter, base: Any, key: Any) -> Any:
     if isinstance(base, Mapping):
-        if key in base:
+        if v.has_key(meter, base, key):
             return base[key]
-        has = ", ".join(map(str, list(base)[:12])) or "nothing"
+        has = ", ".join(str(name)[:80] for name in islice(base, 12)) or "nothing"
         raise ExpressionError(f"there is no {str(key)[:80]!r}; it has {has}")
     if isinstance(base, list) and v.number(key):
-        if key == int(key) and 0 <= key < len(base):
+        if key in range(len(base)):
             return base[int(key)]
-        raise ExpressionError(f"index {key} is outside a list of {len(base)}")
+        raise ExpressionError(f"index {shown(key)} is outside a list of {len(base)}")
     raise ExpressionError(f"cannot read {str(key)[:80]!r} of a {kind(base)}")
 
 
 def _field(base: Tree, name: str) -> Run:
     inner = compile_tree(base)
-    return lambda frame: _pick(inner(frame), name)
+    return lambda frame: _pick(frame.meter, inner(frame), name)
 
 
 def _index(base: Tree, key: Tree) -> Run:
@@ -88,7 +81,7 @@ def _index(base: Tree, key: Tree) -> Run:
         name = at(frame)
         if isinstance(name, list | dict):
             raise ExpressionError(f"a {kind(name)} cannot be a key")
-        return _pick(inner(frame), name)
+        return _pick(frame.meter, inner(frame), name)
 
     return run
 
@@ -99,8 +92,8 @@ def _has(base: Tree, key: Tree) -> Run:
     def run(frame: Frame) -> bool:
         holder, name = inner(frame), at(frame)
         if isinstance(holder, list):
-            return v.number(name) and 0 <= name < len(holder)
-        return isinstance(holder, Mapping) and not isinstance(name, list | dict) and name in holder
+            return v.number(name) and name in range(len(holder))
+        return isinstance(holder, Mapping) and v.has_key(frame.meter, holder, name)
 
     return run
 
@@ -109,7 +102,7 @@ def _list(items: list[Tree]) -> Run:
     parts = [compile_tree(item) for item in items]
 
     def run(frame: Frame) -> list[Any]:
-        frame.charge(len(parts))
+        frame.meter.make_list(len(parts))
         return [part(frame) for part in parts]
 
     return run
@@ -119,12 +112,14 @@ def _map(entries: list[tuple[Tree, Tree]]) -> Run:
     parts = [(compile_tree(key), compile_tree(value)) for key, value in entries]
 
     def run(frame: Frame) -> dict[Any, Any]:
-        frame.charge(len(parts))
+        frame.meter.make_map(len(parts))
         made: dict[Any, Any] = {}
         for key, value in parts:
             name = key(frame)
             if not isinstance(name, str | int):
                 raise ExpressionError(f"a {kind(name)} cannot be a key")
+            if name in made:
+                raise ExpressionError(f"a map has the key {shown(name)} twice; keep one")
             made[name] = value(frame)
         return made
 
@@ -187,9 +182,7 @@ def _arith(first: Tree, rest: list[tuple[str, Tree]]) -> Run:
         total = start(frame)
         for sign, part in parts:
             value = part(frame)
-            total = (
-                v.add(frame.charge, total, value) if sign == "+" else plainly[sign](total, value)
-            )
+            total = v.add(frame.meter, total, value) if sign == "+" else plainly[sign](total, value)
         return total
 
     return run
@@ -198,22 +191,21 @@ def _arith(first: Tree, rest: list[tuple[str, Tree]]) -> Run:
 def _related(frame: Frame, sign: str, a: Any, b: Any) -> bool:
     match sign:
         case "==":
-            return v.equal(frame.charge, a, b)
+            return v.equal(frame.meter, a, b)
         case "!=":
-            return not v.equal(frame.charge, a, b)
+            return not v.equal(frame.meter, a, b)
         case "<":
-            return v.before(a, b)
+            return v.before(frame.meter, a, b)
         case ">":
-            return v.before(b, a)
+            return v.before(frame.meter, b, a)
         case "<=":
-            return v.before(a, b) or v.equal(frame.charge, a, b)
+            return v.before(frame.meter, a, b) or v.equal(frame.meter, a, b)
         case ">=":
-            return v.before(b, a) or v.equal(frame.charge, a, b)
+            return v.before(frame.meter, b, a) or v.equal(frame.meter, a, b)
     if isinstance(b, Mapping):
-        return not isinstance(a, list | dict) and a in b
+        return v.has_key(frame.meter, b, a)
     if isinstance(b, list):
-        frame.charge(len(b))
-        return any(v.equal(frame.charge, a, item) for item in b)
+        return v.among(frame.meter, a, b)
     raise ExpressionError(f"`in` needs a list or a map, not {kind(b)}")
 
 
@@ -231,41 +223,42 @@ def _compare(first: Tree, rest: list[tuple[str, Tree]]) -> Run:
 
 
 def _call(name: str, args: list[Tree]) -> Run:
+    call = FUNCTIONS[name].call
+    if name == "now":
+        return lambda frame: call(frame.meter, [_moment(frame.scope)])
     parts = [compile_tree(arg) for arg in args]
-    function, charged = FUNCTIONS[name].run, FUNCTIONS[name].charged
-
-    def run(frame: Frame) -> Any:
-        if name == "now":
-            return function(_moment(frame.scope))
-        values = [part(frame) for part in parts]
-        return function(frame.charge, *values) if charged else function(*values)
-
-    return run
+    if len(parts) == 1:
+        (only,) = parts
+        return lambda frame: call(frame.meter, [only(frame)])
+    return lambda frame: call(frame.meter, [part(frame) for part in parts])
 
 
 def _moment(scope: Mapping[str, Any]) -> datetime | None:
     moment = scope.get("now")
-    return v.timestamp(moment) if isinstance(moment, str | datetime) else None
+    return timestamp(moment) if isinstance(moment, str | datetime) else None
 
 
 def _macro(name: str, base: Tree, variable: str, bodies: list[Tree]) -> Run:
     over = compile_tree(base)
     parts = [compile_tree(body) for body in bodies]
     loop = _LOOPS[name]
+    # What a pass costs: a long body is as much work as many short ones.
+    steps = 1 + sum(map(_size, bodies)) // PASS_PARTS
 
     def run(frame: Frame) -> Any:
         items = over(frame)
         if not isinstance(items, list | Mapping):
             raise ExpressionError(f"{name}() goes over a list or a map, not {kind(items)}")
+        charge = frame.meter.charge
         held, had = frame.local.get(variable), variable in frame.local
 
         def bound(item: Any) -> Frame:
-            frame.charge(1)
+            charge(steps)
             frame.local[variable] = item
             return frame
 
         try:
-            return loop(list(items), bound, parts)
+            return loop(items, bound, parts)
         finally:
             if had:
                 frame.local[variable] = held
@@ -275,21 +268,29 @@ def _macro(name: str, base: Tree, variable: str, bodies: list[Tree]) -> Run:
     return run
 
 
+def _size(tree: Any) -> int:
+    """The parts of a tree, of which a pass evaluates each once at most."""
+    if isinstance(tree, list | tuple):
+        return sum(map(_size, tree)) + isinstance(tree, tuple)
+    return 0
+
+
 Bound = Callable[[Any], Frame]
+Items = list[Any] | Mapping[Any, Any]
 
 
-def _mapped(items: list[Any], bound: Bound, parts: list[Run]) -> list[Any]:
+def _mapped(items: Items, bound: Bound, parts: list[Run]) -> list[Any]:
     if len(parts) == 1:
         return [parts[0](bound(item)) for item in items]
     keep, make = parts
     return [make(bound(item)) for item in items if _truth(keep(bound(item)), "map()")]
 
 
-def _filtered(items: list[Any], bound: Bound, parts: list[Run]) -> list[Any]:
+def _filtered(items: Items, bound: Bound, parts: list[Run]) -> list[Any]:
     return [item for item in items if _truth(parts[0](bound(item)), "filter()")]
 
 
-def _any(items: list[Any], bound: Bound, parts: list[Run], by: bool = True) -> bool:
+def _any(items: Items, bound: Bound, parts: list[Run], by: bool = True) -> bool:
     failed: ExpressionError | None = None
     for item in items:
         try:
@@ -304,15 +305,15 @@ def _any(items: list[Any], bound: Bound, parts: list[Run], by: bool = True) -> b
     return not by
 
 
-def _all(items: list[Any], bound: Bound, parts: list[Run]) -> bool:
+def _all(items: Items, bound: Bound, parts: list[Run]) -> bool:
     return _any(items, bound, parts, by=False)
 
 
-def _one(items: list[Any], bound: Bound, parts: list[Run]) -> bool:
+def _one(items: Items, bound: Bound, parts: list[Run]) -> bool:
     return len(_filtered(items, bound, parts)) == 1
 
 
-_LOOPS: dict[str, Callable[[list[Any], Bound, list[Run]], Any]] = {
+_LOOPS: dict[str, Callable[[Items, Bound, list[Run]], Any]] = {
     "map": _mapped,
     "filter": _filtered,
     "exists": _any,

@@ -6,6 +6,7 @@ Left out of CEL, since JSON has none of them: bytes, unsigned integers, messages
 from __future__ import annotations
 
 import ast
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from orchestrator.models.expressions.functions import FUNCTIONS
 MAX_SOURCE = 8192
 MAX_NESTING = 40
 MAX_CHAIN = 100
+_INT_LIMIT = 2**63
 _TOO_LONG = f"longer than {MAX_SOURCE} characters; split it over several nodes"
 ROOTS = ("inputs", "nodes", "run", "item", "index", "secrets", "vars")
 TYPE_NAMES = ("int", "double", "string", "bool", "list", "map", "null_type")
@@ -114,6 +116,9 @@ def _text(token: Token) -> str:
     except (SyntaxError, ValueError):
         raise ExpressionError(f"character {token.at + 1}: bad escape in {raw[:40]}") from None
     if isinstance(value, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            half = f"bad escape in {raw[:40]}: write the character, or \\U and eight digits"
+            raise ExpressionError(f"character {token.at + 1}: {half}")
         return value
     return raw[3:-3] if raw[:3] in ('"""', "'''") else raw[1:-1]
 
@@ -124,6 +129,8 @@ class _Parser:
         self.no = 0
         self.end = end
         self.nesting = 0
+        #: The token that stands right behind an odd number of `-`.
+        self.negated = -1
         self.bound: list[str] = []
         self.references: set[Reference] = set()
 
@@ -188,9 +195,12 @@ class _Parser:
             count += 1
         if count > MAX_CHAIN:
             raise self.error(f"too many `{sign}` in a row")
+        self.negated = self.no if sign == "-" and count % 2 else -1
         inner = self.unary() if self.peek() in ("!", "-") else self.postfix()
         if sign == "-" and inner[0] == "lit" and type(inner[1]) in (int, float):
-            return ("lit", inner[1] * (-1) ** count)
+            value = -inner[1] if count % 2 else inner[1]
+            if value != _INT_LIMIT:
+                return ("lit", value)
         return ("not" if sign == "!" else "neg", inner, count)
 
     def postfix(self) -> tuple[Any, ...]:
@@ -290,10 +300,8 @@ class _Parser:
         match token.kind, token.text:
             case "text", _:
                 return ("lit", _text(token)), None
-            case "float", text:
-                return ("lit", float(text)), None
-            case "int", text:
-                return ("lit", int(text, 0 if text[1:2] in ("x", "X") else 10)), None
+            case (("float" | "int"), _):
+                return ("lit", self.number(token)), None
             case "name", _:
                 return self.name(token)
             case _, "(":
@@ -306,6 +314,22 @@ class _Parser:
                 return ("map", self.entries()), None
         self.no -= 1
         raise self.unexpected()
+
+    def number(self, token: Token) -> int | float:
+        text = token.text
+        if token.kind == "float":
+            value: int | float = float(text)
+            fits = math.isfinite(value)
+        else:
+            base, digits = (16, text[2:]) if text[1:2] in ("x", "X") else (10, text)
+            digits = digits.lstrip("0") or "0"
+            # 2^63 itself has 19 digits, and is a number only with a `-` before it.
+            most = _INT_LIMIT if self.no - 1 == self.negated else _INT_LIMIT - 1
+            value = int(digits, base) if len(digits) <= 19 else _INT_LIMIT + 1
+            fits = value <= most
+        if not fits:
+            raise self.error(f"{text[:24]} is out of range", token)
+        return value
 
     def name(self, token: Token) -> tuple[tuple[Any, ...], str | None]:
         name = token.text

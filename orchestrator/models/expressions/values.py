@@ -1,6 +1,6 @@
 """What expressions do with values: operators and conversions over JSON, times, durations.
 
-A list or text that a function makes is charged to the expression's allowance (`charge`).
+What an operator looks at or makes is charged to the evaluation's meter.
 """
 
 from __future__ import annotations
@@ -8,18 +8,16 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-import jsonschema_rs
-
 from orchestrator.errors import ExpressionError
+from orchestrator.models.expressions.meter import Meter
+from orchestrator.models.expressions.times import rfc3339, seconds_text, shown
 
 MAX_TEXT = 10_000_000
-_INT_LIMIT = 2**63
-Charge = Callable[[int], None]
+INT_LIMIT = 2**63
 
 
 def kind(value: Any) -> str:
@@ -54,20 +52,24 @@ def bad(what: str, *values: Any) -> ExpressionError:
     return ExpressionError(f"{what} does not take {' and '.join(map(kind, values))}")
 
 
-def _within(value: Any) -> Any:
-    if isinstance(value, int) and not -_INT_LIMIT <= value < _INT_LIMIT:
-        raise ExpressionError("the result does not fit a 64-bit integer; use double(x)")
+def within(value: Any, name: str = "") -> Any:
+    """A number as it is; ExpressionError for an integer that CEL does not have."""
+    if isinstance(value, int) and not -INT_LIMIT <= value < INT_LIMIT:
+        where = f"{name}: " if name else ""
+        raise ExpressionError(
+            f"{where}out of range: the result does not fit a 64-bit integer; use double(x)"
+        )
     return value
 
 
-def add(charge: Charge, a: Any, b: Any) -> Any:
+def add(meter: Meter, a: Any, b: Any) -> Any:
     if number(a) and number(b):
-        return _within(a + b)
+        return within(a + b)
     if isinstance(a, str) and isinstance(b, str):
-        _long(charge, len(a) + len(b))
+        make_text(meter, len(a) + len(b))
         return a + b
     if isinstance(a, list) and isinstance(b, list):
-        charge(len(a) + len(b))
+        meter.make_list(len(a) + len(b))
         return a + b
     if isinstance(a, datetime | timedelta) and isinstance(b, timedelta):
         return a + b
@@ -77,15 +79,16 @@ def add(charge: Charge, a: Any, b: Any) -> Any:
     raise ExpressionError(f"cannot add {kind(a)} and {kind(b)}{hint}")
 
 
-def _long(charge: Charge, size: int) -> None:
+def make_text(meter: Meter, size: int, name: str = "it") -> None:
+    """Charge for a text of so many characters, before it is made."""
     if size > MAX_TEXT:
-        raise ExpressionError(f"it makes a text longer than {MAX_TEXT} characters")
-    charge(size // 64)
+        raise ExpressionError(f"{name} makes a text longer than {MAX_TEXT} characters")
+    meter.make_text(size)
 
 
 def subtract(a: Any, b: Any) -> Any:
     if number(a) and number(b):
-        return _within(a - b)
+        return within(a - b)
     if isinstance(a, datetime) and isinstance(b, datetime | timedelta):
         return a - b
     if isinstance(a, timedelta) and isinstance(b, timedelta):
@@ -95,7 +98,7 @@ def subtract(a: Any, b: Any) -> Any:
 
 def multiply(a: Any, b: Any) -> Any:
     if number(a) and number(b):
-        return _within(a * b)
+        return within(a * b)
     raise ExpressionError(f"cannot multiply {kind(a)} by {kind(b)}")
 
 
@@ -106,7 +109,7 @@ def divide(a: Any, b: Any) -> Any:
     if b == 0:
         raise ExpressionError("division by zero")
     whole = isinstance(a, int) and isinstance(b, int) and a % b == 0
-    return _within(a // b) if whole else a / b
+    return within(a // b) if whole else a / b
 
 
 def remainder(a: Any, b: Any) -> Any:
@@ -119,21 +122,53 @@ def remainder(a: Any, b: Any) -> Any:
     return math.fmod(a, b)
 
 
-def equal(charge: Charge, a: Any, b: Any) -> bool:
+def equal(meter: Meter, a: Any, b: Any) -> bool:
     """Numbers by value; a bool never equals a number; different types are unequal."""
+    if isinstance(a, str) and isinstance(b, str):
+        if len(a) != len(b):
+            return False
+        meter.charge(len(a) >> 6)
+        return a == b
     if isinstance(a, list) and isinstance(b, list):
-        charge(len(a))
-        return len(a) == len(b) and all(equal(charge, x, y) for x, y in zip(a, b, strict=True))
+        if len(a) != len(b):
+            return False
+        meter.charge(len(a))
+        return all(equal(meter, x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        charge(len(a))
-        return len(a) == len(b) and all(k in b and equal(charge, a[k], b[k]) for k in a)
+        if len(a) != len(b):
+            return False
+        meter.charge(len(a))
+        return all(has_key(meter, b, k) and equal(meter, a[k], b[k]) for k in a)
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     return bool(a == b)
 
 
-def before(a: Any, b: Any) -> bool:
-    for types in (str, bool, datetime, timedelta):
+def has_key(meter: Meter, holder: Mapping[Any, Any], key: Any) -> bool:
+    """Whether a map has a key. Python takes true for 1; for CEL they are two keys."""
+    if isinstance(key, list | dict) or key not in holder:
+        return False
+    if isinstance(key, str):
+        return True
+    meter.charge(len(holder))
+    truth = isinstance(key, bool)
+    return any(known == key and isinstance(known, bool) is truth for known in holder)
+
+
+def among(meter: Meter, value: Any, items: list[Any]) -> bool:
+    """Whether a list holds a value."""
+    for item in items:
+        meter.charge(1)
+        if equal(meter, value, item):
+            return True
+    return False
+
+
+def before(meter: Meter, a: Any, b: Any) -> bool:
+    if isinstance(a, str) and isinstance(b, str):
+        meter.charge(min(len(a), len(b)) >> 6)
+        return a < b
+    for types in (bool, datetime, timedelta):
         if isinstance(a, types) and isinstance(b, types):
             return bool(a < b)  # type: ignore[operator]
     if number(a) and number(b):
@@ -141,47 +176,95 @@ def before(a: Any, b: Any) -> bool:
     raise ExpressionError(f"cannot compare {kind(a)} with {kind(b)}")
 
 
-def rfc3339(value: datetime) -> str:
-    moment = value.astimezone(UTC)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(20 - 1, "0")
-    return f"{text}.{moment.microsecond // 1000:03d}Z" if moment.microsecond else f"{text}Z"
-
-
-def as_json(charge: Charge, value: Any) -> str:
+def as_json(meter: Meter, value: Any) -> str:
     """Compact JSON; times as RFC 3339, durations as `5s`."""
-    text = json.dumps(plain(charge, value), ensure_ascii=False, separators=(",", ":"))
-    _long(charge, len(text))
+    text = json.dumps(plain(meter, value), ensure_ascii=False, separators=(",", ":"))
+    make_text(meter, len(text))
     return text
 
 
-def plain(charge: Charge, value: Any) -> Any:
-    """`value` in JSON types only. Raises for NaN and infinity, which JSON has not."""
+def plain(meter: Meter, value: Any) -> Any:
+    """`value` in JSON types only; ExpressionError for what JSON has not: NaN and infinity, half
+    of a surrogate pair, and two keys that are the same text."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
-        charge(1 + len(value) // 64)
-        return value
+        meter.charge(1)
+        meter.make_text(len(value))
+        return _whole_text(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ExpressionError(f"the result holds {value}, which is no JSON number")
         return value
     if isinstance(value, list | tuple):
-        charge(1 + len(value))
-        return [plain(charge, item) for item in value]
+        meter.charge(1)
+        meter.make_list(len(value))
+        return [plain(meter, item) for item in value]
     if isinstance(value, Mapping):
-        charge(1 + len(value))
-        return {_key(key): plain(charge, item) for key, item in value.items()}
+        return _plain_map(meter, value)
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return seconds_text(value)
     raise ExpressionError(f"the result holds a {type(value).__name__}, which is no JSON value")
 
 
-def _key(key: Any) -> str:
+def _plain_map(meter: Meter, value: Mapping[Any, Any]) -> dict[str, Any]:
+    meter.charge(1)
+    meter.make_map(len(value))
+    made = {_key(meter, key): plain(meter, item) for key, item in value.items()}
+    if len(made) < len(value):
+        raise ExpressionError("two keys of a map are the same in JSON, where all keys are text")
+    return made
+
+
+def _key(meter: Meter, key: Any) -> str:
     if isinstance(key, str):
-        return key
+        meter.charge(len(key) >> 6)
+        return _whole_text(key)
     return json.dumps(key) if isinstance(key, bool | int) else str(key)
+
+
+def _whole_text(text: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            half = "the result holds half of a surrogate pair, which is no text"
+            raise ExpressionError(half) from None
+    return text
+
+
+def refuse_half_characters(meter: Meter, value: Any) -> None:
+    """ExpressionError for a text, or a key, with half of a surrogate pair."""
+    plain(meter, value)
+
+
+def identity(meter: Meter, value: Any) -> str:
+    """A text that two values share just when they are equal."""
+    text = json.dumps(_tagged(meter, value), ensure_ascii=True, separators=(",", ":"))
+    meter.make_text(len(text))
+    return text
+
+
+def _tagged(meter: Meter, value: Any) -> Any:
+    """`value` so that equal ones are the same JSON: 1.0 as 1, keys in order, times marked."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        meter.make_list(len(value))
+        return ["list", *(_tagged(meter, item) for item in value)]
+    if isinstance(value, Mapping):
+        meter.make_map(len(value))
+        meter.charge(len(value) * len(value).bit_length())
+        pairs = ((json.dumps(key), _tagged(meter, item)) for key, item in value.items())
+        return ["map", *sorted(pairs, key=lambda pair: pair[0])]
+    if isinstance(value, datetime | timedelta):
+        return [kind(value), plain(meter, value)]
+    meter.charge(1)
+    if isinstance(value, str):
+        meter.make_text(len(value))
+    return value
 
 
 def _number(text: str, convert: Callable[[str], Any], name: str) -> Any:
@@ -195,13 +278,13 @@ def _number(text: str, convert: Callable[[str], Any], name: str) -> Any:
 
 def to_int(value: Any) -> int:
     if isinstance(value, str):
-        return int(_within(_number(value, int, "int")))
+        return int(within(_number(value, int, "int")))
     if isinstance(value, datetime):
         return int(value.timestamp())
     if isinstance(value, float) and not math.isfinite(value):
         raise ExpressionError(f"int() cannot take {value}")
     if number(value):
-        return int(_within(int(value)))
+        return int(within(int(value)))
     raise bad("int()", value)
 
 
@@ -213,70 +296,20 @@ def to_double(value: Any) -> float:
     raise bad("double()", value)
 
 
-def to_text(charge: Charge, value: Any) -> str:
+def to_text(meter: Meter, value: Any) -> str:
     if isinstance(value, str):
         return value
-    found = plain(charge, value)
-    return found if isinstance(found, str) else as_json(charge, found)
+    found = plain(meter, value)
+    return found if isinstance(found, str) else as_json(meter, found)
 
 
 def to_bool(value: Any) -> bool:
     known = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in known:
+    if isinstance(value, str) and len(value) < 6 and value.lower() in known:
         return known[value.lower()]
-    raise ExpressionError(f"bool() cannot read {str(value)[:40]!r}")
-
-
-def timestamp(value: Any) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    try:
-        if isinstance(value, str) and len(value) < 64:
-            moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        if number(value):
-            return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise ExpressionError(f"timestamp() cannot read {str(value)[:40]!r}; use RFC 3339")
-
-
-_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:h|ms|m|us|ns|s))+\Z")
-
-
-def duration(value: Any) -> timedelta:
-    try:
-        if isinstance(value, timedelta):
-            return value
-        if number(value):
-            return timedelta(seconds=value)
-        if isinstance(value, str) and len(value) < 64 and _DURATION.match(value):
-            parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|us|ns|s)", value)
-            seconds = sum(float(amount) * _UNITS_S[unit] for amount, unit in parts)
-            return timedelta(seconds=-seconds if value[0] == "-" else seconds)
-    except (ValueError, OverflowError):
-        pass
-    raise ExpressionError(f"duration() cannot read {str(value)[:40]!r}; write 1h30m or 90s")
-
-
-@functools.lru_cache(256)
-def _pattern(pattern: str) -> Any:
-    """Linear time whatever the pattern: the regex engine that schemas use, without backtracking."""
-    try:
-        return jsonschema_rs.Draft202012Validator(
-            {"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions(size_limit=1_000_000)
-        )
-    except Exception as error:
-        raise ExpressionError(f"matches() cannot read the pattern {pattern[:80]!r}") from error
-
-
-def matches(text: Any, pattern: Any) -> bool:
-    if not (isinstance(text, str) and isinstance(pattern, str) and len(pattern) <= 1000):
-        raise bad("matches()", text, pattern)
-    return bool(_pattern(pattern).is_valid(text))
+    raise ExpressionError(f"bool() cannot read {shown(value)}")
 
 
 def values_of(value: Any, name: str) -> list[Any]:
@@ -285,8 +318,24 @@ def values_of(value: Any, name: str) -> list[Any]:
     return value
 
 
-def ordered(items: Iterable[Any]) -> list[Any]:
-    def compare(a: Any, b: Any) -> int:
-        return -1 if before(a, b) else int(before(b, a))
+def ordered(meter: Meter, items: Sequence[Any], keys: Sequence[Any]) -> list[Any]:
+    """The items in the order of their keys, of which there is one each; equal ones as they were."""
+    rounds = max(1, len(keys).bit_length())
+    kinds = set(map(type, keys))
+    by: Callable[[int], Any]
+    meter.make_list(len(items))
+    if kinds <= {int, float} or kinds == {str}:
+        meter.charge(len(keys) * rounds)
+        if kinds == {str}:
+            meter.charge(sum(len(key) >> 6 for key in keys) * rounds)
+        by = keys.__getitem__
+    else:
 
-    return sorted(items, key=functools.cmp_to_key(compare))
+        def compare(a: int, b: int) -> int:
+            meter.charge(1)
+            if before(meter, keys[a], keys[b]):
+                return -1
+            return int(before(meter, keys[b], keys[a]))
+
+        by = functools.cmp_to_key(compare)
+    return [items[no] for no in sorted(range(len(keys)), key=by)]

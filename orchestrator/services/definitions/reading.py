@@ -5,18 +5,26 @@ Shape is marshmallow's, meaning is `problems_of`; both report all they find.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from marshmallow import ValidationError
 
-from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
+from orchestrator.errors import (
+    InvalidDefinition,
+    Problem,
+    did_you_mean,
+    gathered,
+    one_document,
+)
 from orchestrator.models.definitions.json_schema import place
 from orchestrator.models.definitions.node import Backoff, Node, OnLost, RetryPolicy, TriggerRule
 from orchestrator.models.definitions.saved import WorkflowStatus
-from orchestrator.models.definitions.validation import MAX_EDGES, MAX_NODES, problems_of
+from orchestrator.models.definitions.storable import unstorable
+from orchestrator.models.definitions.validation import MAX_EDGES, MAX_NODES, find
 from orchestrator.models.definitions.workflow import Edge, Workflow, WorkflowSettings
+from orchestrator.services.definitions import yaml_form
 from orchestrator.services.definitions.schemas import (
     FIELD_NAMES,
     REFUSED_RULES,
@@ -26,7 +34,7 @@ from orchestrator.services.definitions.schemas import (
     SettingsSchema,
     WorkflowSchema,
 )
-from orchestrator.services.definitions.yaml_form import from_yaml, to_yaml
+from orchestrator.services.definitions.yaml_form import to_yaml
 
 __all__ = [
     "EdgeSchema",
@@ -41,9 +49,8 @@ __all__ = [
     "taken_status",
     "to_yaml",
 ]
-MAX_DEPTH = 64
-MAX_PARTS = 1_000_000
-_Place = tuple[str | int, ...]
+#: What is no number for every reader hides nothing else.
+_NUMBERS = frozenset({"bad_number", "integer_too_large"})
 _SCHEMA = WorkflowSchema()
 
 
@@ -53,24 +60,46 @@ def read_definition(document: Any) -> Workflow:
     Raises InvalidDefinition with every problem: of shape first, then of meaning, as far as
     what has the right shape can be judged.
     """
-    if not isinstance(document, Mapping):
-        text = 'send an object: {"name": ..., "nodes": [...], "edges": [...]}'
-        raise InvalidDefinition([Problem("", "invalid_field", text)])
-    # Before anything else: reading the shape of a million edges takes a minute.
-    found = list(_too_many(document)) or list(_unstorable(document))
-    if found:
-        raise InvalidDefinition(found)
-    try:
-        loaded: Any = _SCHEMA.load(document)
-    except ValidationError as error:
-        found = list(_shape_problems(error.messages, document))
-        loaded = error.valid_data
-    workflow = _workflow(loaded) if not found or _judgeable(loaded, document) else None
-    if workflow is not None:
-        found += problems_of(workflow)
+    with one_document():
+        workflow, found = _judged(document)
     if found or workflow is None:
         raise InvalidDefinition(found)
     return workflow
+
+
+def _judged(document: Any) -> tuple[Workflow | None, list[Problem]]:
+    if not isinstance(document, Mapping):
+        text = 'send an object: {"name": ..., "nodes": [...], "edges": [...]}'
+        return None, [Problem("", "invalid_field", text)]
+    # Before anything else: reading the shape of a million edges takes a minute.
+    found = gathered(_too_many(document)) or gathered(unstorable(document))
+    if any(problem.code not in _NUMBERS for problem in found):
+        return None, found
+    try:
+        loaded: Any = _SCHEMA.load(document)
+        shape: Iterable[Problem] = ()
+    except ValidationError as error:
+        shape = _shape_problems(error.messages, document)
+        loaded = error.valid_data
+    fits = shape == () or _judgeable(loaded, document)
+    workflow = _workflow(loaded) if fits else None
+    meaning = () if workflow is None else find(workflow)
+    return workflow, gathered(chain(found, shape, meaning))
+
+
+def from_yaml(text: str) -> dict[str, Any]:
+    """The JSON form of a YAML definition; edges from `needs`, positions by layer.
+
+    A document whose `nodes` is a list is taken as the JSON form already. Raises
+    InvalidDefinition for what has no JSON form, with all else that is wrong; without that, the
+    rest is `read_definition`'s to judge.
+    """
+    with one_document():
+        made, found = yaml_form.read(text)
+        if found:
+            _, more = _judged({key: value for key, value in made.items() if key != "status"})
+            raise InvalidDefinition([*found, *yaml_form.beside(found, more)])
+    return made
 
 
 def taken_status(document: dict[str, Any]) -> tuple[dict[str, Any], WorkflowStatus | None]:
@@ -79,10 +108,12 @@ def taken_status(document: dict[str, Any]) -> tuple[dict[str, Any], WorkflowStat
         return document, None
     given = document["status"]
     known = [str(s) for s in WorkflowStatus]
+    rest = {name: value for name, value in document.items() if name != "status"}
     if given not in known:
         message = f"the status must be one of: {', '.join(known)}"
-        raise InvalidDefinition([Problem("status", "bad_status", message)])
-    rest = {name: value for name, value in document.items() if name != "status"}
+        with one_document():
+            _, more = _judged(rest)
+        raise InvalidDefinition([Problem("status", "bad_status", message), *more])
     return rest, WorkflowStatus(given)
 
 
@@ -202,38 +233,6 @@ def _retry_shape(retry: RetryPolicy) -> dict[str, Any]:
         "on_lost": retry.on_lost.value,
         "unless": list(retry.unless),
     }
-
-
-def _unstorable(document: Any) -> Iterator[Problem]:
-    """What no database or JSON reader keeps: NUL, half characters, NaN, bottomless nesting."""
-    waiting: list[tuple[_Place, Any]] = [((), document)]
-    for _ in range(MAX_PARTS):
-        if not waiting:
-            return
-        path, item = waiting.pop()
-        if len(path) > MAX_DEPTH:
-            text = f"nested more than {MAX_DEPTH} deep; flatten it"
-            yield Problem(place(path[:8]), "too_deep", text)
-        elif isinstance(item, Mapping):
-            named = [key for key in item if isinstance(key, str) and not _broken(key)]
-            waiting += [((*path, key), item[key]) for key in named]
-            if len(named) < len(item):
-                text = "a field's name must be text without NUL or half characters"
-                yield Problem(place(path), "bad_text", text)
-        elif isinstance(item, list):
-            waiting += [((*path, no), value) for no, value in enumerate(item)]
-        elif isinstance(item, str) and _broken(item):
-            text = "holds NUL or half of a surrogate pair; remove it"
-            yield Problem(place(path), "bad_text", text)
-        elif isinstance(item, float) and not math.isfinite(item):
-            yield Problem(place(path), "bad_number", "NaN and infinity are no JSON numbers")
-    yield Problem("", "too_large", f"more than {MAX_PARTS} values; split the workflow")
-
-
-def _broken(text: str) -> bool:
-    if text.isascii():
-        return "\0" in text
-    return "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _shape_problems(

@@ -14,6 +14,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_l
 
 from orchestrator.models.definitions import node as rules
 from orchestrator.models.definitions.node import Backoff, OnLost, TriggerRule
+from orchestrator.models.text import normal_name
 
 REFUSED_RULES = ("one_success", "one_failed", "always")
 MAX_NAME = 120
@@ -263,7 +264,7 @@ class WorkflowSchema(Schema):
 
     @post_load
     def one_form(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return {**data, "name": unicodedata.normalize("NFC", data["name"])}
+        return {**data, "name": normal_name(data["name"])}
 
 
 def _without(data: Any, keys: frozenset[str]) -> Any:

@@ -15,6 +15,7 @@ from orchestrator.models.definitions.plan import compile as compile_plan
 from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.models.definitions.workflow import Workflow
 from orchestrator.models.ids import uuid7
+from orchestrator.models.text import normal_name
 from orchestrator.ports.runtime import Clock
 from orchestrator.ports.store import Store, UnitOfWork
 from orchestrator.services.auditing import note_workflow
@@ -132,7 +133,7 @@ class Workflows:
     def find(self, tenant_id: UUID, name_or_id: str) -> tuple[SavedWorkflow, Version]:
         """Return a workflow by its name or its id; NotFound."""
         with self._store.begin() as unit:
-            saved = unit.workflows.named(tenant_id, name_or_id)
+            saved = unit.workflows.named(tenant_id, normal_name(name_or_id))
             if saved is None:
                 try:
                     workflow_id = UUID(name_or_id)
@@ -221,14 +222,14 @@ class Workflows:
         """
         with self._store.begin() as unit:
             return unit.workflows.list(
-                tenant_id, before=before, limit=limit, query=query, among=among, name=name,
-                statuses=statuses,
+                tenant_id, before=before, limit=limit, among=among, statuses=statuses,
+                query=query and normal_name(query), name=name and normal_name(name),
             )  # fmt: skip
 
     def named(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
         """Return the live workflow of this name, if there is one."""
         with self._store.begin() as unit:
-            return unit.workflows.named(tenant_id, name)
+            return unit.workflows.named(tenant_id, normal_name(name))
 
     def of_name(self, tenant_id: UUID, name: str) -> SavedWorkflow | None:
         """Return the live workflow of this name, else the newest archived one."""

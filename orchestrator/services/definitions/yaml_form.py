@@ -5,15 +5,17 @@ YAML 1.2's plain values only: no anchors, no tags, no dates, and `on` or `no` ar
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import yaml
 
-from orchestrator.errors import InvalidDefinition, Problem, did_you_mean
+from orchestrator.errors import InvalidDefinition, Problem, did_you_mean, gathered
 from orchestrator.models.definitions import graph
 from orchestrator.models.definitions.node import (
     DEFAULT_PRIORITY,
@@ -22,6 +24,7 @@ from orchestrator.models.definitions.node import (
     TriggerRule,
 )
 from orchestrator.models.definitions.saved import WorkflowStatus
+from orchestrator.models.text import normal_name
 
 MAX_CHARACTERS = 5_000_000
 MAX_DEPTH = 64
@@ -58,12 +61,24 @@ def _scalar(event: Any) -> Any:
         return None
     if text in _BOOLS:
         return _BOOLS[text]
-    if len(text) <= 40 and _INT.match(text):
-        return int(text, 0 if text[:2] in ("0x", "0o") else 10)
-    if len(text) <= 40 and _FLOAT.match(text):
+    if _INT.match(text):
+        return _integer(text)
+    if _FLOAT.match(text):
         number = float(text)
-        return number if math.isfinite(number) else text
+        if math.isfinite(number):
+            return number
+        line = event.start_mark.line if event.start_mark else None
+        why = f"{text[:24]} is out of range of a number; quote it where it is text"
+        raise _refuse("bad_number", why, line=line)
     return text
+
+
+def _integer(text: str) -> int:
+    """An integer of at most 40 digits: those of a longer one do not matter, being refused."""
+    if text[:2] in ("0x", "0o"):
+        return int(text[:42], 0)
+    sign = text[0] if text[0] in "+-" else ""
+    return int(sign + (text[len(sign) :].lstrip("0")[:40] or "0"))
 
 
 class _Open:
@@ -92,10 +107,37 @@ class _Open:
             self.keyed = True
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        # The other reader says which, and in which line.
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
 def load_yaml(text: str) -> Any:
-    """The JSON value of one YAML document. Raises InvalidDefinition, naming the line."""
+    """The JSON value of one YAML document. Raises InvalidDefinition, naming the line.
+
+    A text that is JSON is read as JSON, whose escapes YAML does not all have.
+    """
     if len(text) > MAX_CHARACTERS:
         raise _refuse("too_large", f"more than {MAX_CHARACTERS} characters; split the workflow")
+    if text.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(
+                text,
+                object_pairs_hook=_object,
+                parse_int=_integer,
+                parse_float=_finite,
+                parse_constant=_finite,
+            )
     try:
         return _read(text)
     except yaml.MarkedYAMLError as error:
@@ -133,18 +175,19 @@ def _read(text: str) -> Any:
     return top.made[0] if top.made else None
 
 
-def from_yaml(text: str) -> dict[str, Any]:
-    """The JSON form of a YAML definition; edges from `needs`, positions by layer.
+def read(text: str) -> tuple[dict[str, Any], list[Problem]]:
+    """(the JSON form, what has none in it). InvalidDefinition where there is nothing to read.
 
-    A document whose `nodes` is a list is taken as the JSON form already. Raises
-    InvalidDefinition for what has no JSON form; the rest is `read_definition`'s to judge.
+    What is wrong is left out of the form, so that the rest can be judged.
     """
     document = load_yaml(text)
     if not isinstance(document, dict):
         raise _refuse("invalid_field", "write a map with `name:` and `nodes:`")
+    if isinstance(name := document.get("name"), str):
+        document["name"] = normal_name(name)
     nodes = document.get("nodes")
     if isinstance(nodes, list):
-        return document
+        return document, []
     if not isinstance(nodes, dict):
         raise _refuse("missing_field", "write `nodes:` as a map of ids", "nodes")
     found: list[Problem] = []
@@ -158,14 +201,19 @@ def from_yaml(text: str) -> dict[str, Any]:
         shapes.append(shape)
         needs = given.get("needs") if isinstance(given, dict) else None
         edges += _edges(name, needs, nodes, found)
-    if found:
-        raise InvalidDefinition(found)
     _lay_out(shapes, edges)
     plain = ("name", "description", "status", "settings")
     made = {key: document[key] for key in plain if key in document}
     if "inputs" in document:
         made["inputs"] = _inputs(document["inputs"])
-    return {**made, "nodes": shapes, "edges": edges}
+    return {**made, "nodes": shapes, "edges": edges}, gathered(found)
+
+
+def beside(found: list[Problem], more: list[Problem]) -> list[Problem]:
+    """What else is wrong, without what follows from the problems of `read`."""
+    if any(problem.path.endswith("needs") or ".needs[" in problem.path for problem in found):
+        return [problem for problem in more if problem.code != "not_upstream"]
+    return more
 
 
 def _unknown(name: str, path: str, known: tuple[str, ...], node: str | None) -> Problem:
@@ -179,7 +227,7 @@ def _node(name: str, given: Any, found: list[Problem]) -> dict[str, Any]:
         given = {"type": given or "noop"}
     if not isinstance(given, dict):
         found.append(Problem(at, "invalid_field", "write a map with `type:`", name))
-        return {"id": name, "type": "", "data": {}}
+        return {"id": name, "type": "noop", "data": {}}
     found += [_unknown(key, f"{at}.{key}", _NODE, name) for key in given if key not in _NODE]
     shape: dict[str, Any] = {"id": name}
     if "type" in given:
@@ -191,7 +239,7 @@ def _node(name: str, given: Any, found: list[Problem]) -> dict[str, Any]:
 
 
 def _edges(
-    name: str, needs: Any, nodes: Mapping[str, Any], found: list[Problem]
+    name: str, needs: Any, nodes: dict[str, Any], found: list[Problem]
 ) -> list[dict[str, Any]]:
     entries = [needs] if isinstance(needs, str) else needs or []
     if not isinstance(entries, list) or not all(isinstance(item, str) for item in entries):
@@ -202,7 +250,7 @@ def _edges(
     for no, entry in enumerate(entries):
         source, dot, handle = entry.partition(".")
         if source not in nodes:
-            near = did_you_mean(source, list(nodes)) if len(nodes) <= 1000 else ""
+            near = did_you_mean(source, nodes)
             text = f"there is no node '{source[:80]}'{near}"
             found.append(Problem(f"nodes.{name}.needs[{no}]", "dangling_edge", text, name))
             continue
@@ -253,9 +301,9 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"
 def to_yaml(document: Mapping[str, Any]) -> str:
     """The YAML form of a definition as `shape_of` writes it, defaults left out.
 
-    So are positions that are those `from_yaml` makes: nobody has set them.
+    So are positions that are those `read` makes: nobody has set them.
 
-    A `status` beside it is one more, with `published` as its default. `from_yaml` reads it back
+    A `status` beside it is one more, with `published` as its default. `read` reads it back
     to the same workflow; only edge ids are made anew.
     """
     made: dict[str, Any] = {"name": document["name"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,8 @@ MAX_OUTPUT_BYTES = 1 << 20
 MAX_TRIES = 3
 #: No attempt's output has this name: attempts count from 1.
 _NAME = name_of(0, 0)
+#: It is worked out by whoever ends the run, also by the scheduler: nobody waits longer for it.
+DEADLINE_S = 2.0
 
 
 class RunOutput:
@@ -72,5 +75,5 @@ class RunOutput:
             "run": {"id": str(run_id)},
             "now": self._clock.now(),
         }
-        value = plain(expression.evaluate(plan.output or "", scope))
+        value = plain(expression.evaluate(plan.output or "", scope, until=monotonic() + DEADLINE_S))
         return large_outputs.fitting(kept, run_id, _NAME, "", value, MAX_OUTPUT_BYTES)

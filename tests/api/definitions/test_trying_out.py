@@ -9,10 +9,13 @@ from uuid import UUID
 
 import pytest
 
+from orchestrator.models.access.permissions import ADMIN
 from orchestrator.models.definitions.node import CATALOGUE
 from tests.api.conftest import Api, refused
 from tests.factories import take_all
 from tests.waiting import wait_for
+from web.context import shared
+from web.schemas.nodes import PreviewBody
 
 
 def play_worker(api: Api, **settle: Any) -> threading.Thread:
@@ -153,3 +156,37 @@ def test_previews_are_bounded(api: Api, expression: str) -> None:
         answer = api.post("/expressions/preview", {**body, "scope": scope})
         assert answer.status_code == 200
     assert time.perf_counter() - started < 3
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["floor(1e30)", "ceil(1e300)", "abs(-1e30) + floor(1e30)", r"'\ud800'", "99999999999999999999",
+     "-99999999999999999999", "1e999", "parse_json('123456789012345678901234567890')",
+     "parse_json('[1e999]')", r"parse_json('\"\\ud800\"')"],
+)  # fmt: skip
+def test_a_value_that_json_has_not_is_a_problem_of_the_preview(api: Api, source: str) -> None:
+    answer = api.post("/expressions/preview", {"expression": source})
+    assert answer.status_code == 200, answer.text
+    assert answer.json["valid"] is False
+    assert answer.json["problem"]["code"] == "expression_error"
+
+
+def test_a_scope_is_bounded() -> None:
+    schema = PreviewBody()
+    fits = {"expression": "1", "scope": {"inputs": {"t": "x" * 262_100}}}
+    assert schema.validate(fits) == {}
+    fits["scope"] = {"inputs": {"t": "x" * 262_144}}
+    assert schema.validate(fits) == {"scope": ["larger than 256 KB"]}
+
+
+def test_a_principal_previews_one_thing_at_a_time(api: Api) -> None:
+    first = api.post("/expressions/preview", {"expression": "1 + 1"})
+    assert first.json["value"] == 2
+    with api.client.application.app_context():
+        places = shared().previews
+    assert places.take(ADMIN)
+    answer = api.post("/expressions/preview", {"expression": "1"})
+    assert refused(answer, 429)["code"] == "rate_limited"
+    assert answer.headers["Retry-After"] == "1"
+    places.give_back(ADMIN)
+    assert api.post("/expressions/preview", {"expression": "1"}).json["value"] == 1

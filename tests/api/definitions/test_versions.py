@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -256,3 +257,40 @@ def test_an_export_of_a_draft_makes_a_draft(api: Api) -> None:
         api.post(f"/workflows/{made['id']}/activate")
         assert "status" not in api.get(f"/workflows/{made['id']}/export").text
         api.call("DELETE", f"/workflows/{made['id']}")
+
+
+@pytest.mark.parametrize("number", [9007199254740993, 18446744073709551616, 10**30])
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_a_number_that_json_readers_change_is_refused_at_every_door(
+    api: Api, number: int, headers: dict[str, str]
+) -> None:
+    config = f"{{url: 'https://x.org/', json: {number}}}"
+    text = f"name: big\nnodes: {{a: {{type: http, config: {config}}}}}"
+    media = "application/yaml"
+    answer = api.call(
+        "POST", "/workflows/import", data=text.encode(), content_type=media, headers=headers
+    )
+    found = refused(answer, 422)["problems"]
+    assert [(p["path"], p["code"]) for p in found] == [
+        ("nodes[0].data.config.json", "integer_too_large")
+    ]
+    data = {"config": {"url": "https://x.org/", "json": number}}
+    body = {"name": "big", "nodes": [{"id": "a", "type": "http", "data": data}]}
+    for path in ("/workflows", "/workflows/import", "/workflows/validate"):
+        found = refused(api.post(path, body, headers=headers), 400)["problems"]
+        assert [p["code"] for p in found] == ["integer_too_large"]
+
+
+def test_a_name_is_found_in_whichever_form_it_is_typed(api: Api) -> None:
+    typed, kept = "caf\u0065\u0301-nfd", "caf\u00e9-nfd"
+    text = f"name: {typed}\nnodes: {{a: noop}}".encode()
+    media = "application/yaml"
+    first = api.call("POST", "/workflows/import", data=text, content_type=media)
+    assert (first.status_code, first.json["name"]) == (201, kept)
+    again = api.call("POST", "/workflows/import?update=true", data=text, content_type=media)
+    assert (again.status_code, again.json["version"]) == (200, 1)
+    for query in ("name", "q"):
+        listed = api.get(f"/workflows?{query}={quote(typed)}").json["items"]
+        assert [row["name"] for row in listed] == [kept]
+    body = {**ONE, "name": typed}
+    assert refused(api.post("/workflows", body), 409)["code"] == "name_taken"

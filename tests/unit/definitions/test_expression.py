@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExpressionError
-from orchestrator.models.expressions import program as expression_program
+from orchestrator.models.expressions import meter
 from orchestrator.models.expressions.expression import (
     Reference,
     check,
@@ -185,7 +185,7 @@ TEN = "[1,2,3,4,5,6,7,8,9,10]"
     ],
 )
 def test_hostile_sources_are_refused_quickly(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expression_program, "MAX_STEPS", 200_000)
+    monkeypatch.setattr(meter, "MAX_STEPS", 200_000)
     began = time.monotonic()
     with pytest.raises(ExpressionError):
         evaluate(source, SCOPE)
