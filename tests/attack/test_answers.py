@@ -70,8 +70,8 @@ def answering() -> Iterator[Callable[..., Outcome]]:
         try:
             return call("http", config, egress=known, timeout_s=TIMEOUT_S)
         finally:
-            http_client.client(known).close()
-            http_client._client.cache_clear()
+            http_client.transport(known).close()
+            http_client._transport.cache_clear()
 
     yield ask
     for each in made:

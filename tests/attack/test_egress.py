@@ -60,8 +60,8 @@ def server() -> Iterator[Site]:
 def site(server: Site) -> Iterator[Site]:
     yield server.reset()
     for known in (STRICT, only(server)):
-        http_client.client(known).close()
-    http_client._client.cache_clear()
+        http_client.transport(known).close()
+    http_client._transport.cache_clear()
 
 
 def only(site: Site) -> Egress:
@@ -169,8 +169,8 @@ def test_s5_rebinding_finds_the_vetted_address(site: Site, monkeypatch: pytest.M
     assert asked == ["rebind.example"]
     assert tried == [("127.0.0.1", site.port)]
     # A new connection asks again, and what it is then told is judged again.
-    http_client.client(only(site)).close()
-    http_client._client.cache_clear()
+    http_client.transport(only(site)).close()
+    http_client._transport.cache_clear()
     with noted() as tried:
         outcome = send(f"http://rebind.example:{site.port}/", only(site))
     failure_of(outcome, "egress_blocked", retryable=False)
@@ -184,7 +184,7 @@ def test_s5_a_dead_address_gives_way_to_the_next(
     both = rules(f"127.0.0.1:{site.port},127.0.0.3:{site.port}")
     site.says("/", b"here")
     assert value_of(send(f"http://two.example:{site.port}/", both))["body"] == "here"
-    http_client.client(both).close()
+    http_client.transport(both).close()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -305,4 +305,4 @@ def test_s10_a_proxy_of_the_settings_is_used_and_judged_before(site: Site, trap:
     for host in ("127.0.0.1", "localhost", "169.254.169.254"):
         failure_of(send(f"http://{host}:{trap.port}/", through), "egress_blocked", retryable=False)
     assert site.asked == []
-    http_client.client(through).close()
+    http_client.transport(through).close()

@@ -82,8 +82,8 @@ class Site:
 
 def forget_client() -> None:
     """Let the next request make a client of its own."""
-    http_client.client(LOOPBACK).close()
-    http_client._client.cache_clear()
+    http_client.transport(LOOPBACK).close()
+    http_client._transport.cache_clear()
 
 
 def send(url: str, *, timeout_s: float = 10.0, now: Any = NOW, **config: Any) -> Outcome:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
-from orchestrator.errors import ZQError
+from orchestrator.errors import HandlerError, ZQError
 from orchestrator.models.definitions.node import Node
 from orchestrator.models.definitions.plan import Plan, PlanNode
 from orchestrator.models.egress import Egress
@@ -87,6 +87,8 @@ class Attempts:
                 return None
             message = f"the attempt ran longer than its timeout of {task.timeout_s:g} s"
             return Failure(error=TaskError(code="timeout", message=message), timed_out=True)
+        except HandlerError as error:
+            return failure.of(error)
         except ZQError as error:
             known = TaskError(code=error.code, message=error.detail)
             return Failure(error=known, retryable=error.code not in _HOPELESS)
@@ -117,7 +119,7 @@ class Attempts:
                 if not isinstance(error, ZQError):
                     log.exception("run %s task %s", claim.run_id, claim.task_no)
                 outcome = failure.of(error)
-            return secrets.hidden(found.masker, outcome)
+            return secrets.hidden(found.masker, outcome, task)
 
     def _context(
         self,

@@ -6,6 +6,7 @@ Values stay in this process: nothing here writes, and what an attempt brings bac
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.errors import HandlerError
+from orchestrator.models.definitions.catalogue import CATALOGUE
+from orchestrator.models.definitions.node import Node
 from orchestrator.models.definitions.plan import PlanNode
 from orchestrator.models.runs.task import Cancelled, Failure, Outcome, Skip, TaskError, Value, Wait
 from orchestrator.models.secret import refused
@@ -26,6 +29,10 @@ from workers.handlers.failure import MASKER
 KEPT_S = 30.0
 _SETS_KEPT = 256
 _RUNS_KEPT = 1024
+_MASKERS_KEPT = 64
+
+#: A key as a map in an expression has it: quoted, and followed by a colon.
+_QUOTED_KEY = re.compile(r"""(?:'([^'\\]*)'|"([^"\\]*)")\s*:""")
 
 Look = Callable[[UUID, Sequence[str]], Mapping[str, Any]]
 
@@ -58,6 +65,7 @@ class Resolver:
         self._tenant_of = tenant_of
         self._clock = clock
         self._kept: OrderedDict[Any, tuple[float, Resolved]] = OrderedDict()
+        self._maskers: OrderedDict[frozenset[str], Masker] = OrderedDict()
         self._tenants: OrderedDict[UUID, UUID] = OrderedDict()
 
     def resolve(self, run_id: UUID, task: PlanNode) -> Resolved:
@@ -94,8 +102,16 @@ class Resolver:
                 raise _unknown("variable", name, f"set it with `zq variables set {name} VALUE`")
         return Resolved(
             {"secrets": dict(secrets), "vars": dict(variables)},
-            Masker(secrets.values()) if secrets else None,
+            self._masker(frozenset(secrets.values())) if secrets else None,
         )
+
+    def _masker(self, values: frozenset[str]) -> Masker:
+        """Return the masker of some values: the same until one of them changes."""
+        masker = self._maskers.pop(values, None) or Masker(values)
+        self._maskers[values] = masker
+        while len(self._maskers) > _MASKERS_KEPT:
+            self._maskers.popitem(last=False)
+        return masker
 
     def _tenant(self, run_id: UUID) -> UUID:
         known = self._tenants.get(run_id)
@@ -129,24 +145,52 @@ def hiding(masker: Masker | None) -> Iterator[None]:
         MASKER.reset(token)
 
 
-def hidden(masker: Masker | None, outcome: Outcome) -> Outcome:
-    """Return an outcome with every value masked; a masked memo is what the next call gets."""
+def hidden(masker: Masker | None, outcome: Outcome, task: PlanNode) -> Outcome:
+    """Return an outcome with every value masked; a masked memo is what the next call gets.
+
+    What the definition itself says is no secret, and what it is steered by: a branch's handles,
+    keys that the config names, and error codes stay as they are.
+    """
     if masker is None:
         return outcome
+    node = task.node
     match outcome:
+        case Value() if CATALOGUE[node.type].handles(node.config):
+            return outcome
         case Value():
-            return Value(output=masker.value(outcome.output))
+            return Value(output=masker.value(outcome.output, _words(node)))
         case Failure(error=error):
-            code = error.code if masker.error(error.code) == error.code else "error"
+            code = error.code
+            # Only a function has codes that it makes up itself.
+            if node.type == "python" and code not in task.retry.unless:
+                code = code if masker.error(code) == code else "error"
             frames = masker.error(error.traceback) if error.traceback else None
             told = TaskError(code=code, message=masker.error(error.message), traceback=frames)
             return replace(outcome, error=told)
         case Skip(reason=reason):
             return Skip(reason=masker.error(reason))
         case Wait(memo=memo):
-            return Wait(seconds=outcome.seconds, memo=masker.value(dict(memo)))
+            return Wait(seconds=outcome.seconds, memo=masker.value(dict(memo), _words(node)))
         case Cancelled():
             return outcome
+
+
+def _words(node: Node) -> frozenset[str]:
+    """Return the keys that a node's config names, in itself or in its expressions, and those that
+    its type's output always has."""
+    output = CATALOGUE[node.type].output_schema.get("properties", ())
+    found: set[str] = set(output)
+    waiting: list[Any] = [node.config]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            found |= item.keys()
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, str):
+            found |= {single or double for single, double in _QUOTED_KEY.findall(item)}
+    return frozenset(found)
 
 
 class _OwnLogs(logging.Filter):

@@ -10,6 +10,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from orchestrator.errors import HandlerError
+from orchestrator.models.definitions import validation
 from orchestrator.models.definitions.catalogue import CATALOGUE, expression_fields
 from orchestrator.models.expressions import expression
 from orchestrator.models.plain_json import BadValue, plain
@@ -50,14 +52,20 @@ def fill_config(
 
     The handler evaluates those itself, from `context.scope`. ExpressionError on the first failure,
     and when it is not done `until` then, on `time.monotonic()`'s clock.
+    What expressions gave must fit the type's schema, as what stands in a file must: HandlerError
+    `bad_config` names the first field that does not.
     """
     kind = CATALOGUE.get(type_)
     found = expression_fields(dict(config), kind.config_schema) if kind else []
     bare = {path for path, _ in found}
-    if not bare:
-        whole: dict[str, Any] = expression.fill(dict(config), scope, until=until)
-        return whole
-    filled: dict[str, Any] = _fill_around(dict(config), (), bare, scope, until)
+    filled: dict[str, Any] = (
+        _fill_around(dict(config), (), bare, scope, until)
+        if bare
+        else expression.fill(dict(config), scope, until=until)
+    )
+    if kind and filled != config and (problems := validation.filled_problems(type_, filled)):
+        first = problems[0]
+        raise HandlerError("bad_config", f"{first.path}: {first.message}", retryable=False)
     return filled
 
 
@@ -91,11 +99,18 @@ def run_handler(type_: str, config: Mapping[str, Any], context: Context) -> Outc
             # A `finally` of the handler may have failed because it was being stopped.
             if stop := failure.stop_behind(error):
                 raise stop from None
-            return failure.of(error)
+            return _logged(failure.of(error), context)
     except StopRequested as stop:
         if stop.reason != "timeout":
             raise
         return failure.timed_out(stop)
+
+
+def _logged(failed: Failure, context: Context) -> Failure:
+    """Tell an exception's traceback in the task's log too, where it is searched for."""
+    if failed.error.traceback:
+        context.log.error("%s\n%s", failed.error.message, failed.error.traceback)
+    return failed
 
 
 def _checked(outcome: Outcome) -> Outcome:

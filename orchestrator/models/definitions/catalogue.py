@@ -85,6 +85,20 @@ _HANDLE: Schema = {
 }
 _SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+#: What a CSV column may be told to hold.
+_CSV_TYPES: Schema = {
+    "anyOf": [
+        {"enum": ["auto", "none"]},
+        {
+            "type": "object",
+            "additionalProperties": {"enum": ["string", "integer", "number", "boolean"]},
+        },
+    ],
+    "default": "auto",
+    "title": "Types",
+    "description": "`auto`: numbers where they read the same when written again; `none`: all text;"
+    " or `string`, `integer`, `number`, `boolean` by column, the rest as with `auto`.",
+}
 
 _HTTP = _object(
     ["url"],
@@ -107,9 +121,9 @@ _HTTP = _object(
         {
             "type": "object",
             "propertyNames": {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$"},
-            "additionalProperties": {"type": "string"},
+            "additionalProperties": _SCALAR,
             "title": "Headers",
-            "description": "Request headers by name.",
+            "description": "Request headers by name; one that is null is not sent.",
         }
     ),
     query=_or_filled(
@@ -117,7 +131,7 @@ _HTTP = _object(
             "type": "object",
             "additionalProperties": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]},
             "title": "Query",
-            "description": "Query parameters; a list repeats its key.",
+            "description": "More for the URL's own query, over the same name; a list repeats it.",
         }
     ),
     json={"title": "JSON body", "description": "Any JSON value; sent as application/json."},
@@ -134,6 +148,43 @@ _HTTP = _object(
             "description": "`auto` goes by content type; `csv` gives a list of row objects.",
         }
     ),
+    csv=_or_filled(
+        {
+            **_object(
+                [],
+                types=_or_filled(_CSV_TYPES),
+                delimiter=_or_filled(
+                    {
+                        "type": "string",
+                        "pattern": r'^[^"\r\n]$',
+                        "title": "Delimiter",
+                        "description": "One character; a comma, or a tab for TSV, when left out.",
+                    }
+                ),
+                header=_or_filled(
+                    {
+                        "anyOf": [
+                            {"type": "boolean"},
+                            {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                        ],
+                        "default": True,
+                        "title": "Header",
+                        "description": "The first line has the names; `false`: they are c1, c2, …;"
+                        " or a list of the names.",
+                    }
+                ),
+            ),
+            "title": "CSV",
+            "description": "How rows are read.",
+        }
+    ),
+    charset={
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 400,
+        "title": "Charset",
+        "description": "Of the answer, whatever it says itself; UTF-8 where neither says one.",
+    },
     expect=_or_filled(
         {
             "type": "array",

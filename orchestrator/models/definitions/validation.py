@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from orchestrator.errors import Problem, did_you_mean, gathered, one_document
 from orchestrator.models.definitions import graph, json_schema
@@ -84,6 +85,17 @@ def _ids(nodes: Iterable[Node]) -> Iterator[Problem]:
 @functools.cache
 def _validator(type_name: str) -> json_schema.Validator:
     return json_schema.compiled(CATALOGUE[type_name].config_schema)
+
+
+def filled_problems(type_name: str, config: Mapping[str, Any]) -> list[Problem]:
+    """Return what in a config, as its expressions have filled it, does not fit its type.
+
+    It is held to what holds in a file; `{{ }}` that an expression gave is no expression.
+    """
+    schema = CATALOGUE[type_name].config_schema
+    return json_schema.problems(
+        _validator(type_name), config, "config", "bad_config", schema=schema
+    )
 
 
 def _configs(nodes: Iterable[Node]) -> Iterator[Problem]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from orchestrator.models.definitions.node import MAX_DELAY_S
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.runs.task import (
     Cancelled,
@@ -43,9 +45,16 @@ def _after_failure(
     # A lost attempt is not an error of the node: it does not use up max_attempts.
     tries = claim.attempt - claim.losses
     if outcome.retryable and policy.retries(tries, outcome.error.code):
-        delay_s = max(policy.delay_after(tries, chance), outcome.retry_after_s or 0.0)
+        delay_s = max(policy.delay_after(tries, chance), _asked_s(outcome.retry_after_s))
         return replace(base, state=TaskState.RETRYING, delay_s=delay_s)
     return replace(base, state=TaskState.TIMED_OUT) if outcome.timed_out else base
+
+
+def _asked_s(seconds: float | None) -> float:
+    """Return how long to wait at a handler's wish: whatever it is, 0 to a day."""
+    if seconds is None or math.isnan(seconds):
+        return 0.0
+    return min(max(seconds, 0.0), MAX_DELAY_S)
 
 
 def failed(claim: Claim, error: TaskError) -> Ending:

@@ -152,6 +152,7 @@ class WorkflowEngine:
         )
         if moved is not None:
             self.announce(moved)
+            self._at_once(moved, endings)
         return moved
 
     def append_logs(self, claim: Claim, lines: Sequence[LogLine]) -> bool:
@@ -178,7 +179,21 @@ class WorkflowEngine:
         moved = self._store.moves.settle_attempts(claim.run_id, claim.claim_id, [ending], room=room)
         if moved is not None:
             self.announce(moved)
+            self._at_once(moved, [ending])
         return moved
+
+    def _at_once(self, moved: Moved, endings: Sequence[Ending]) -> None:
+        """Queue what goes on without a delay; upkeep, which does it otherwise, looks once a second.
+
+        The settle stands, so its caller must not hear of it when this fails: upkeep will do it.
+        """
+        due = [e.task_no for e in endings if e.delay_s == 0 and e.task_no in moved.accepted]
+        if not due or not self.quotas.within(moved.run_id, len(due), None)[0]:
+            return
+        try:
+            self.queue(moved.run_id, due)
+        except ServiceUnavailable as error:
+            log.warning("run %s: upkeep will go on with it: %s", moved.run_id, error)
 
     def announce(self, moved: Moved) -> None:
         """Tell everybody what was committed, then do what it has made possible."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 import orjson
 import pytest
@@ -31,6 +32,11 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "lower quoted": lambda s: "".join(
         chr(b) if re.match("[A-Za-z0-9_.~-]", chr(b)) else f"%{b:02x}" for b in s.encode()
     ),
+    "half quoted": lambda s: "".join(
+        c if no % 2 and c.isascii() and c not in "%+" else "".join(f"%{b:02X}" for b in c.encode())
+        for no, c in enumerate(s)
+    ),
+    "twice quoted": lambda s: quote(quote(s, safe=""), safe=""),
     "json": json.dumps,
     "json utf-8": lambda s: orjson.dumps(s).decode(),
     "json in json": lambda s: json.dumps(json.dumps({"a": s})),
@@ -49,7 +55,11 @@ way = pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 
 def survivors(secret: str, text: str) -> list[str]:
     """Return the forms that are to be found in a text."""
-    return [form for form in forms(secret) if form in text.replace(MASK, "\0")]
+    return [form for form in known(secret) if form in text.replace(MASK, "\0")]
+
+
+def known(secret: str) -> set[str]:
+    return {*forms(secret), *(write(secret) for write in WRITTEN.values())}
 
 
 @way
@@ -76,9 +86,9 @@ def test_no_form_survives_in_lines_however_they_are_split(
     text = data.draw(_TEXTS) + written(secret) + data.draw(_TEXTS)
     flat = text.replace("\r", "").replace("\n", "")
     # A piece of a form that is shorter than four characters cannot be told from chance.
-    starts = [m.start() for f in forms(secret) for m in re.finditer(f"(?={re.escape(f)})", flat)]
+    starts = [m.start() for f in known(secret) for m in re.finditer(f"(?={re.escape(f)})", flat)]
     cuts = data.draw(st.lists(st.integers(0, len(flat)), max_size=5))
-    kept = {cut for cut in cuts if not any(start < cut < start + 4 for start in starts)}
+    kept = {cut for cut in cuts if not any(cut - at > 0 and few(flat[at:cut]) for at in starts)}
     edges = sorted({0, len(flat), *kept})
     masker = Masker([secret]).lines()
     shown: list[str] = []
@@ -86,6 +96,13 @@ def test_no_form_survives_in_lines_however_they_are_split(
         shown += [line for line, _ in masker.add(flat[start:end], None)]
     shown += [line for line, _ in masker.end()]
     assert survivors(secret, "".join(shown)) == []
+
+
+def few(piece: str) -> bool:
+    """Whether a piece has fewer than four characters, however they are written."""
+    for _ in range(2):
+        piece = unquote(re.sub("%[0-9A-Fa-f]?$", "", piece), errors="ignore")
+    return len(piece) < 4
 
 
 @settings(max_examples=200, deadline=None)
@@ -158,6 +175,84 @@ def test_a_key_of_many_lines_is_masked_line_by_line_too() -> None:
     shown = [t for line in pem.splitlines() for t, _ in lines.add(line, None)]
     shown += [t for t, _ in lines.end()]
     assert "".join(shown).strip("*") == ""
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\n{}\nQUJDRA==\n-----END PRIVATE KEY-----\n".format(
+    "\n".join(f"{n}{'QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo' * 2}" for n in range(3))
+)
+
+
+def test_short_lines_of_a_key_are_masked_too() -> None:
+    masker = Masker([PEM])
+    for line in PEM.splitlines():
+        assert masker.text(f"<{line}>") == "<***>"
+        assert masker.error(f"<{line}>") == "<***>"
+
+
+def test_texts_inside_a_secret_that_is_json_are_secrets() -> None:
+    account = {"user": "robot-17", "keys": [{"pem": PEM, "pin": "1234", "n": 5}], "on": True}
+    masker = Masker([json.dumps(account, indent=2)])
+    told = {"u": "robot-17", "last": "QUJDRA==", "url": f"?k={quote(PEM)}", "pin": "1234", "on": 5}
+    assert masker.value(told) == {
+        "u": MASK, "last": MASK, "url": "?k=***", "pin": "1234", "on": 5,
+    }  # fmt: skip
+    assert masker.data(b"\xff" + PEM.encode() + b"\xff") == b"\xff***\xff"
+    lines = masker.lines()
+    shown = [text for text, _ in [*lines.add("it is robot", 1), *lines.add("-17!", 2)]]
+    assert [*shown, *(text for text, _ in lines.end())] == ["it is ***", "!"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "Zm9v+YmFy/cXV4==",
+        "Zm9v+YmFy%2FcXV4%3D%3D",
+        "Zm9v%2bYmFy/cXV4=%3d",
+        "Zm9v%252BYmFy%252FcXV4%253D%253D",
+        "%5am9v+YmFy/cXV4==",
+    ],
+)
+def test_a_secret_in_a_url_is_found_however_it_is_encoded(sent: str) -> None:
+    masker = Masker(["Zm9v+YmFy/cXV4=="])
+    assert masker.text(f"?k={sent}&page=1%20") == "?k=***&page=1%20"
+    assert masker.value({"q": f"k={sent}"}) == {"q": "k=***"}
+    assert re.fullmatch(r"k=\*\*\*(%|%25)?", masker.error(f"k={sent[:-2]}"))
+    for cut in range(12, len(sent)):
+        lines = masker.lines()
+        shown = [*lines.add(f"k={sent[:cut]}", 0), *lines.add(sent[cut:] + "&", 1), *lines.end()]
+        assert "".join(text for text, _ in shown) == "k=***&"
+
+
+def test_a_word_of_the_definition_stays_as_a_key() -> None:
+    masker = Masker(["prod"])
+    value = {"production": {"production": "production", "product": 1}}
+    assert masker.value(value, {"production"}) == {
+        "production": {"production": "***uction", "***uct": 1}
+    }
+
+
+def test_the_work_grows_with_the_secret_and_not_with_its_square() -> None:
+    def work(lines: int) -> int:
+        secret = "\n".join(
+            base64.b64encode(f"line {no} of {no * no}".encode()).decode() for no in range(lines)
+        )
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            masker = Masker([secret])
+            assert masker.text(f"<{secret}>") == "<***>"
+            assert masker.value([secret[:30]]) != [secret[:30]]
+            assert masker.lines().add("no line of it", 0) == [("no line of it", 0)]
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert work(1200) < 6 * work(300)
 
 
 def test_a_line_that_may_begin_a_secret_waits_for_the_next_one() -> None:

@@ -221,8 +221,10 @@ def test_a_traceback_whose_beginning_is_cut_off_keeps_no_rest_of_a_secret(
 
 def test_a_memo_is_masked_before_it_is_kept() -> None:
     wait = Wait(seconds=1, memo={"token": SECRET})
-    assert hidden(Masker([SECRET]), wait) == Wait(seconds=1, memo={"token": "***"})
-    assert hidden(None, wait) is wait
+    flow = Workflow(name="f", nodes=(Node(id="a", type="noop"),), edges=())
+    task = compile_plan(flow).nodes[0]
+    assert hidden(Masker([SECRET]), wait, task) == Wait(seconds=1, memo={"token": "***"})
+    assert hidden(None, wait, task) is wait
 
 
 def test_errors_of_a_config_are_masked() -> None:

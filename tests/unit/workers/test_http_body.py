@@ -13,7 +13,6 @@ import pytest
 from orchestrator.models.runs.task import Failure, Outcome
 from tests.unit.handler_calls import failure_of
 from tests.unit.http_site import Site, body_of, forget_client, send
-from workers.handlers.http import body as http_body
 from workers.handlers.http import handler as http
 
 
@@ -43,6 +42,7 @@ class TestParsing:
             ("text/plain", "json", b"[1]", [1]),
             ("application/json", "text", b"[1]", "[1]"),
             ("text/html; charset=iso-8859-1", "auto", b"\xfc", "ü"),
+            ("text/html; charset='iso-8859-1'", "auto", b"\xfc", "ü"),
             ("text/plain", "text", b"", ""),
             ("", "auto", "ü".encode(), "ü"),
             ("text/csv", "auto", b"a,b\n1,x\n", [{"a": 1, "b": "x"}]),
@@ -56,32 +56,27 @@ class TestParsing:
         site.says("/", data, content_type=kind)
         assert body_of(send(site.url("/"), parse=how)) == value
 
-    def test_columns_of_numbers_become_numbers_and_never_mix_types(self) -> None:
+    def test_how_csv_is_read_is_told_by_the_config(self, site: Site) -> None:
+        site.says("/", "é;1.10\n".encode("latin-1"), content_type="text/plain")
+        how = {"types": {"price": "number"}, "delimiter": ";", "header": ["name", "price"]}
+        read = send(site.url("/"), parse="csv", csv=how, charset="iso-8859-1")
+        assert body_of(read) == [{"name": "é", "price": 1.1}]
+        assert body_of(send(site.url("/"), charset="cp1252")) == "é;1.10\n"
+        failure_of(send(site.url("/"), charset="klingon"), "bad_config", retryable=False)
+        failure_of(send(site.url("/"), charset="hex"), "bad_config", retryable=False)
+
+    def test_whole_numbers_are_exact_or_text(self, site: Site) -> None:
         text = (
-            "whole,real,zip,mixed,gap,none,long,odd\r\n"
-            '1,1,02134,1,5,,9,1_0\r\n-20,2.5e3,90210,N/A,,,123456789012345678901,"a\nb"\r\n\r\n'
+            b'{"id": 1234567890123456789, "least": -9223372036854775808, "u64":'
+            b' 18446744073709551615, "long": -123456789012345678901234567890, "s": "\xc3\xbc",'
+            b' "dec": 0.5, "very": 1' + b"0" * 300 + b"}"
         )
-        assert http_body.rows(text) == [
-            {
-                "whole": 1, "real": 1.0, "zip": "02134", "mixed": "1",
-                "gap": 5, "none": "", "long": 9.0, "odd": "1_0",
-            },
-            {
-                "whole": -20, "real": 2500.0, "zip": "90210", "mixed": "N/A",
-                "gap": None, "none": "", "long": 123456789012345678901.0, "odd": "a\nb",
-            },
-        ]  # fmt: skip
-
-    def test_numbers_that_are_none_stay_text(self) -> None:
-        for cell in ("nan", "inf", "1e999", "+1", "1.", ".5", "1,5", "0x1", " 1", "--1", "٣"):
-            assert http_body.rows(f'a\n"{cell}"\n') == [{"a": cell}]
-
-    def test_short_lines_are_filled_and_long_ones_refused(self) -> None:
-        assert http_body.rows("a,b\n1\n") == [{"a": 1, "b": None}]
-        with pytest.raises(Exception, match="line 3 of the CSV has 3 cells for 2 columns"):
-            http_body.rows("a,b\n1,2\n1,2,3\n")
-        with pytest.raises(Exception, match="two columns called 'a'"):
-            http_body.rows("a,a\n")
+        site.says("/", text, content_type="application/json")
+        assert body_of(send(site.url("/"))) == {
+            "id": 1234567890123456789, "least": -(2**63), "u64": "18446744073709551615",
+            "long": "-123456789012345678901234567890", "s": "ü", "dec": 0.5,
+            "very": "1" + "0" * 300,
+        }  # fmt: skip
 
     @pytest.mark.parametrize(
         ("kind", "data"),
@@ -90,6 +85,9 @@ class TestParsing:
             ("application/json", b'{"a": NaN}'),
             ("image/png", b"\x89PNG\xff"),
             ("text/plain; charset=klingon", b"x"),
+            ("text/plain; charset=undefined", b"abc"),
+            ("application/json", b'{"a": 1234567890123456789, "b": NaN}'),
+            ("application/json", b"[" * 5000 + b"1234567890123456789" + b"]" * 5000),
         ],
     )
     def test_an_answer_that_is_not_what_it_says(self, site: Site, kind: str, data: bytes) -> None:

@@ -57,11 +57,24 @@ def test_a_request_is_sent_as_the_config_says(site: Site) -> None:
         )
     )
     method, path, headers, body = site.asked[0]
-    assert (method, path) == ("POST", "/orders?keep=2&tag=a&tag=b+c")
+    assert (method, path) == ("POST", "/orders?tag=a&tag=b+c&keep=2")
     assert json.loads(body) == {"text": "ü", "n": None}
     assert headers["content-type"] == "application/json"
     assert (headers["x-count"], headers["x-flag"], "x-none" in headers) == ("3", "true", False)
     assert headers["accept-encoding"] == "gzip, deflate"
+
+
+def test_a_query_of_its_own_is_sent_as_it_was_written(site: Site) -> None:
+    site.says("/")
+    for url, query, sent in (
+        ("/?k=Zm9v+YmFy/cXV4==&b=%7e&a", {"page": "1"}, "/?k=Zm9v+YmFy/cXV4==&b=%7e&a&page=1"),
+        ("/?b=2&a=1&b=3&%62=4#top", {"b": True, "c": None}, "/?a=1&b=true&c="),
+        ("/", {"a b": ["x&y", 1.5], "none": []}, "/?a+b=x%26y&a+b=1.5"),
+        ("/?", {"none": []}, "/?"),
+        ("/?z=1&y=2", {}, "/?z=1&y=2"),
+    ):
+        value_of(send(site.url(url), query=query))
+        assert site.asked[-1][1] == sent
 
 
 def test_json_null_and_plain_bodies_are_sent(site: Site) -> None:
@@ -167,6 +180,12 @@ class TestStatus:
         assert told.count("x") <= 500 + told.count("\\x1b")
         assert "\0" not in told
 
+    def test_the_body_is_quoted_in_its_own_charset(self, site: Site) -> None:
+        for charset, data in (("iso-8859-1", "região".encode("latin-1")), ("klingon", b"regi\xff")):
+            site.says("/", data, 500, content_type=f"text/plain; charset={charset}")
+            told = failure_of(send(site.url("/")), "http_status", retryable=True)
+            assert told.endswith(("região", "regi\ufffd"))
+
     @pytest.mark.parametrize(
         ("asked", "seconds"),
         [
@@ -175,16 +194,26 @@ class TestStatus:
             ("999999999", 3600),
             (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
             (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0),
+            ((NOW + timedelta(seconds=90)).strftime("%a %b %d %H:%M:%S %Y"), 90),
+            (f"{(NOW + timedelta(seconds=90)):%a, %d %b %Y %H:%M:%S} -0000", 90),
+            ((NOW + timedelta(seconds=90)).strftime("%A, %d-%b-%y %H:%M:%S GMT"), 90),
+            ("Mon, 01 Jan 9999 00:00:00 GMT", 3600),
+            ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+            ("9" * 5000, 3600),
+            ("1e999", None),
+            ("\u00b2", None),
+            ("3, 3", None),
             ("soon", None),
             ("-5", None),
             ("", None),
         ],
     )
     def test_retry_after_is_passed_on(self, site: Site, asked: str, seconds: float | None) -> None:
+        """And whatever it is, the answer's status is why the attempt failed."""
         site.says("/", b"", 503, Retry_After=asked)
         outcome = send(site.url("/"))
         assert isinstance(outcome, Failure)
-        assert outcome.retry_after_s == seconds
+        assert (outcome.error.code, outcome.retry_after_s) == ("http_status", seconds)
 
 
 class TestRedirects:
@@ -223,6 +252,24 @@ class TestRedirects:
         assert body_of(send(site.url("/2"), follow_redirects=True)) == "end"
         outcome = send(site.url("/1"), follow_redirects=True)
         failure_of(outcome, "too_many_redirects", retryable=False)
+
+    @pytest.mark.parametrize("to", ["http://[::1/x", "http://h:99999999/", "\\\\evil/"])
+    def test_one_that_cannot_be_read_is_an_answer_like_any_other(self, site: Site, to: str) -> None:
+        site.says("/", b"", 302, Location=to)
+        assert value_of(send(site.url("/"), expect=[302]))["status"] == 302
+        assert to in failure_of(send(site.url("/")), "http_status", retryable=False)
+        assert len(site.asked) == 2
+        followed = send(site.url("/"), expect=[302], follow_redirects=True)
+        assert "redirects to" in failure_of(followed, "bad_url", retryable=False)
+        assert len(site.asked) == 3
+
+    def test_what_belongs_to_a_body_goes_with_it(self, site: Site) -> None:
+        site.says("/form", b"", 302, Location="/done#there")
+        site.says("/done")
+        value_of(send(site.url("/form"), method="POST", json=[1], follow_redirects=True))
+        method, path, headers, body = site.asked[1]
+        assert (method, path, body) == ("GET", "/done", b"")
+        assert not {"content-type", "content-length", "idempotency-key"} & set(headers)
 
     @pytest.mark.parametrize("to", ["file:///etc/passwd", "http://user:pw@127.0.0.1:1/"])
     def test_they_lead_to_no_forbidden_url(self, site: Site, to: str) -> None:
@@ -282,9 +329,9 @@ class TestNetwork:
 
     def test_each_process_has_a_client_of_its_own(self) -> None:
         forget_client()
-        mine = http_client.client(LOOPBACK)
-        assert http_client.client(LOOPBACK) is mine
-        assert http_client._client(os.getpid() + 1, LOOPBACK) is not mine
+        mine = http_client.transport(LOOPBACK)
+        assert http_client.transport(LOOPBACK) is mine
+        assert http_client._transport(os.getpid() + 1, LOOPBACK) is not mine
 
 
 def test_one_line_is_logged_without_the_query(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""One pooled HTTP client a process, whose sockets obey the deadline of the task that uses them.
+"""One pool of HTTP connections a process; its sockets obey the deadline of the task at work.
 
 Where it may go is told by the egress rules; `orchestrator.adapters.http.client` holds them. No
 proxies or netrc from the environment, no cookies kept, no redirects of its own accord.
@@ -7,14 +7,13 @@ proxies or netrc from the environment, no cookies kept, no redirects of its own 
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import MappingProxyType
 from typing import Any
 
 import httpcore
@@ -24,30 +23,29 @@ from orchestrator.adapters.http import client as guarded_http
 from orchestrator.models.egress import Egress
 
 CONNECT_S = 10.0
+#: What a request has unless its config says otherwise.
+HEADERS: Mapping[str, str] = MappingProxyType(
+    {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "zqautonxg"}
+)
 _LEAST_S = 0.001
 _deadline: ContextVar[float] = ContextVar("http_deadline")
 
 
-def client(rules: Egress) -> httpx.Client:
-    """Return this process's client; after a fork the child gets its own, never the sockets."""
-    return _client(os.getpid(), rules)
+def transport(rules: Egress) -> httpx.BaseTransport:
+    """Return this process's transport; after a fork the child gets its own, never the sockets.
+
+    A bare one: httpx's client would read `Location` and fail where it cannot be read, keep
+    cookies, and write whole URLs to the log, and with them the secrets in their queries.
+    """
+    return _transport(os.getpid(), rules)
 
 
 @functools.lru_cache(4)
-def _client(_pid: int, rules: Egress) -> httpx.Client:
-    # At INFO it writes whole URLs, and with them the secrets in their queries.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    transport = guarded_http.transport(
+def _transport(_pid: int, rules: Egress) -> httpx.BaseTransport:
+    return guarded_http.transport(
         rules,
         wrap=_Backend,
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-    )
-    nobody = DefaultCookiePolicy(allowed_domains=[])
-    return httpx.Client(
-        transport=transport,
-        trust_env=False,
-        cookies=CookieJar(nobody),
-        headers={"User-Agent": "zqautonxg", "Accept-Encoding": "gzip, deflate"},
     )
 
 

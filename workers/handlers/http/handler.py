@@ -9,8 +9,8 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote_plus, urlencode
 
 import httpx
 
@@ -22,20 +22,16 @@ from workers.handlers.context import Context
 from workers.handlers.failure import shown
 from workers.handlers.http import body as http_body
 from workers.handlers.http import client as http_client
+from workers.handlers.http import csv_rows as http_csv
+from workers.handlers.http import decoding, redirects, retry_after
 from workers.handlers.http import errors as http_errors
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_REDIRECTS = 5
-MAX_RETRY_AFTER_S = 3600.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 #: Headers that frame the message; a config that set them could hide a second request in the first.
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te"})
-#: What another host may see of the request after a redirect; any other header may be a secret.
-_PUBLIC = frozenset({"accept", "accept-encoding", "accept-language", "user-agent", "host"})
-_PUBLIC_WITH_BODY = _PUBLIC | {
-    "content-type", "content-length", "content-encoding", "idempotency-key", "transfer-encoding"
-}  # fmt: skip
 
 
 def run(config: Mapping[str, Any], context: Context) -> Outcome:
@@ -49,17 +45,18 @@ def run(config: Mapping[str, Any], context: Context) -> Outcome:
     request = _request(config, context)
     expected = _expected(config)
     follow = read(config, "follow_redirects", bool, False)
-    how = read(config, "parse", str, "auto")
+    reading = _reading(config)
     with http_client.until(context.deadline) as timeout, http_errors.named(request, context):
         request.extensions["timeout"] = timeout.as_dict()
-        client = http_client.client(context.egress)
-        with _answer(client, request, follow=follow) as response:
+        transport = http_client.transport(context.egress)
+        with _answer(transport, request, follow=follow) as response:
             status, took_ms = response.status_code, (time.monotonic() - began) * 1000
             context.log.info("%s -> %d in %.0f ms", http_errors.shown(request), status, took_ms)
             if status not in expected:
                 return _unexpected(response, request, context)
             data = _body(response, MAX_BODY_BYTES)
-        body = None if request.method == "HEAD" else http_body.parse(data, how, response.headers)
+        head = request.method == "HEAD"
+        body = None if head else http_body.parse(data, response.headers, reading)
     output = {"status": status, "headers": dict(response.headers.items()), "body": body}
     return Value(output=output)
 
@@ -68,9 +65,8 @@ def _request(config: Mapping[str, Any], context: Context) -> httpx.Request:
     method = read(config, "method", str, "GET").upper()
     if method not in _METHODS:
         raise bad_config("method", f"{method[:20]!r} is none of {', '.join(sorted(_METHODS))}")
-    url = http_errors.checked_url(read(config, "url", str, ""))
-    if query := read(config, "query", dict, {}):
-        url = url.copy_merge_params(query)
+    url = _with_query(read(config, "url", str, ""), read(config, "query", dict, {}))
+    checked = http_errors.checked_url(url)
     headers = _headers(read(config, "headers", dict, {}))
     content: bytes | None = None
     if "json" in config:
@@ -80,15 +76,53 @@ def _request(config: Mapping[str, Any], context: Context) -> httpx.Request:
         content = read(config, "body", str, "").encode("utf-8", "replace")
     if method in _WRITING:
         headers.setdefault("idempotency-key", context.idempotency_key)
+    return httpx.Request(method, checked, headers=headers, content=content)
+
+
+def _with_query(url: str, query: Mapping[str, Any]) -> str:
+    """Return a URL with more in its query, where `query` wins over the same name; what the URL
+    holds itself is sent as it was written."""
+    if not query:
+        return url
+    url, _, fragment = url.partition("#")
+    url, _, own = url.partition("?")
+    kept = [part for part in own.split("&") if part and _name(part) not in query]
+    more = [
+        (name, _text(name, item))
+        for name, value in query.items()
+        for item in (value if isinstance(value, list) else [value])
+    ]
+    query_text = "&".join([*kept, urlencode(more)] if more else kept)
+    return f"{url}?{query_text}" + (f"#{fragment}" if fragment else "")
+
+
+def _name(part: str) -> str:
+    return unquote_plus(part.partition("=")[0])
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, dict | list):
+        raise bad_config(f"query.{name}", f"needs text or a number, not {kind_of(value)}")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def _reading(config: Mapping[str, Any]) -> http_body.Reading:
+    charset = read(config, "charset", str, "")
     try:
-        client = http_client.client(context.egress)
-        return client.build_request(method, url, headers=headers, content=content)
-    except UnicodeEncodeError:
-        raise bad_config("headers", "values are plain ASCII") from None
+        b"aaaa".decode(charset or "utf-8")
+    except UnicodeDecodeError:
+        # A charset all the same: these are no letters in it.
+        pass
+    except (LookupError, ValueError):
+        raise bad_config("charset", f"{charset[:40]!r} is no charset") from None
+    how = read(config, "parse", str, "auto")
+    return http_body.Reading(how, charset, http_csv.options(read(config, "csv", dict, {})))
 
 
 def _headers(given: Mapping[str, Any]) -> dict[str, str]:
-    headers: dict[str, str] = {}
+    headers = dict(http_client.HEADERS)
     for name, value in given.items():
         if name.lower() in _FRAMING:
             raise bad_config("headers", f"{name} is set by the worker; remove it")
@@ -123,57 +157,45 @@ def _expected(config: Mapping[str, Any]) -> set[int]:
 
 @contextmanager
 def _answer(
-    client: httpx.Client, request: httpx.Request, *, follow: bool
+    transport: httpx.BaseTransport, request: httpx.Request, *, follow: bool
 ) -> Iterator[httpx.Response]:
     """Send, and go along with up to 5 redirects; what other hosts get to see is kept public."""
     for _hop in range(MAX_REDIRECTS + 1):
-        response = _send(client, request)
-        onward = response.next_request if follow else None
-        if onward is None:
-            try:
+        response = _send(transport, request)
+        try:
+            onward = redirects.onward(request, response) if follow else None
+            if onward is None:
                 yield response
-            finally:
-                response.close()
-            return
-        response.close()
-        http_errors.checked_url(str(onward.url))
-        if _host(onward) != _host(request):
-            public = _PUBLIC_WITH_BODY if onward.method == request.method else _PUBLIC
-            for name in set(onward.headers) - public:
-                del onward.headers[name]
+                return
+        finally:
+            response.close()
         request = onward
     why = f"more than {MAX_REDIRECTS} redirects, the last to {http_errors.shown(request)}"
     raise HandlerError("too_many_redirects", why, retryable=False)
 
 
-def _send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+def _send(transport: httpx.BaseTransport, request: httpx.Request) -> httpx.Response:
     try:
-        return client.send(request, stream=True, auth=None, follow_redirects=False)
+        response = transport.handle_request(request)
     except httpx.RemoteProtocolError:
         # A kept connection that the server closed just now: reading once more harms nobody.
         if request.method not in {"GET", "HEAD", "OPTIONS"}:
             raise
-        return client.send(request, stream=True, auth=None, follow_redirects=False)
-
-
-def _host(request: httpx.Request) -> tuple[str, str, int | None]:
-    return request.url.scheme, request.url.host, request.url.port
+        response = transport.handle_request(request)
+    response.request = request
+    return response
 
 
 def _body(response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
-    """Read and decode up to `most` bytes; more are an error, or left away with `cut`.
-
-    Stacked codings are refused: each one multiplies what a small answer unfolds to.
-    """
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in {"identity", "gzip", "x-gzip", "deflate", ""}:
-        raise http_body.bad_response(f"content-encoding {coding[:40]!r} was not asked for")
+    """Read and decode up to `most` bytes; more are an error, or left away with `cut`."""
     length = response.headers.get("content-length", "")
-    if not cut and length.isdigit() and int(length) > most and response.request.method != "HEAD":
+    head = response.request.method == "HEAD"
+    if not cut and length.isdecimal() and int(length[:20]) > most and not head:
         raise _too_large(most)
     data = bytearray()
-    for chunk in response.iter_bytes():
-        data += chunk
+    coding = response.headers.get("content-encoding", "identity")
+    for piece in decoding.decoded(response.iter_raw(), coding):
+        data += piece
         if len(data) > most:
             if not cut:
                 raise _too_large(most)
@@ -190,27 +212,18 @@ def _unexpected(response: httpx.Response, request: httpx.Request, context: Conte
     status = response.status_code
     retryable = status in {408, 425, 429} or status >= 500
     message = f"{http_errors.shown(request)} answered {status} {response.reason_phrase}".rstrip()
-    if response.has_redirect_location:
-        onward = shown(response.headers["location"])[:200]
-        message += f" to {onward}; set follow_redirects to follow it"
+    if (onward := redirects.location(response)) is not None:
+        message += f" to {shown(onward)[:200]}; set follow_redirects to follow it"
     try:
-        said = _body(response, 2000, cut=True).decode("utf-8", "replace")
+        said = http_body.some_text(_body(response, 2000, cut=True), response.headers)
     except (httpx.HTTPError, HandlerError):
         said = ""
     if said := " ".join(shown(said).split())[:500]:
         message += f": {said}"
-    wait_s = _retry_after_s(response, context) if retryable else None
+    asked = response.headers.get("retry-after", "") if retryable else ""
     error = TaskError(code="http_status", message=printable(message))
-    return Failure(error=error, retryable=retryable, retry_after_s=wait_s)
-
-
-def _retry_after_s(response: httpx.Response, context: Context) -> float | None:
-    asked = response.headers.get("retry-after", "").strip()
-    try:
-        if asked.isdigit():
-            seconds = float(asked[:12])
-        else:
-            seconds = (parsedate_to_datetime(asked) - context.now).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+    return Failure(
+        error=error,
+        retryable=retryable,
+        retry_after_s=retry_after.seconds(asked, context.now),
+    )
