@@ -10,15 +10,16 @@ from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
 from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.errors import NotFound, StoreUnavailable
-from orchestrator.models.runs.task import TaskError
+from orchestrator.models.ids import DEFAULT_TENANT
+from orchestrator.models.runs.task import Failure, TaskError
 from orchestrator.ports.moves import Owner
 from orchestrator.process.stop_signal import StopSignal
 from orchestrator.services.runs.engine import WorkflowEngine
 from orchestrator.services.runs.upkeep import Upkeep
 from orchestrator.settings import Upkeep as UpkeepSettings
 from orchestrator.settings import Worker
-from tests.contract.player import Player
-from tests.factories import chain
+from tests.contract.player import OWNER, Player
+from tests.factories import chain, new_id
 
 
 class Rig:
@@ -117,3 +118,24 @@ def test_a_stop_is_heard_at_once() -> None:
 def test_what_no_database_keeps_is_replaced_in_errors() -> None:
     error = TaskError(code="x", message="a\0b\ud800c", traceback="\0")
     assert error.as_dict() == {"code": "x", "message": "a\ufffdb?c", "traceback": "\ufffd"}
+
+
+def test_a_retry_without_a_delay_waits_for_no_round_of_upkeep() -> None:
+    rig = Rig()
+    retry = {"max_attempts": 3, "delay_s": 0}
+    nodes = [{"id": "a", "type": "noop", "data": {"retry": retry}}]
+    document = {"name": "w", "nodes": nodes, "edges": []}
+    run_id, _ = rig.engine.execute(DEFAULT_TENANT, document)
+    for attempt, (asked_s, state) in enumerate([(None, "queued"), (float("inf"), "retrying")], 1):
+        wanted = [(0, attempt)]
+        moved = rig.store.moves.claim_attempts(run_id, wanted, claim_id=new_id(), owner=OWNER)
+        assert moved is not None
+        error = TaskError(code="x", message="y")
+        failure = Failure(error=error, retry_after_s=asked_s)
+        plan = rig.engine.plan(moved.workflow_id, moved.version)
+        assert rig.engine.report(moved.claimed[0], failure, plan) is not None
+        task = rig.store.reads.tasks(run_id)[0]
+        assert (task.state, task.attempt) == (state, attempt + (state == "queued"))
+    # Whatever a handler asks for is at most a day.
+    rig.clock.advance(86_401)
+    assert rig.upkeep.round().due == 1
