@@ -63,8 +63,7 @@ def fill_config(
         if bare
         else expression.fill(dict(config), scope, until=until)
     )
-    if kind and filled != config and (problems := validation.filled_problems(type_, filled)):
-        first = problems[0]
+    if kind and filled != config and (first := validation.filled_problem(type_, filled)):
         raise HandlerError("bad_config", f"{first.path}: {first.message}", retryable=False)
     return filled
 

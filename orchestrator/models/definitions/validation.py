@@ -87,15 +87,16 @@ def _validator(type_name: str) -> json_schema.Validator:
     return json_schema.compiled(CATALOGUE[type_name].config_schema)
 
 
-def filled_problems(type_name: str, config: Mapping[str, Any]) -> list[Problem]:
-    """Return what in a config, as its expressions have filled it, does not fit its type.
+def filled_problem(type_name: str, config: Mapping[str, Any]) -> Problem | None:
+    """Return the first thing in a config, as its expressions have filled it, that does not fit.
 
     It is held to what holds in a file; `{{ }}` that an expression gave is no expression.
     """
     schema = CATALOGUE[type_name].config_schema
-    return json_schema.problems(
+    found = json_schema.problems(
         _validator(type_name), config, "config", "bad_config", schema=schema
     )
+    return next(iter(found), None)
 
 
 def _configs(nodes: Iterable[Node]) -> Iterator[Problem]:
