@@ -83,7 +83,7 @@ def test_texts_arrive_at_the_server_as_they_are_typed(place: Place) -> None:
     inputs = {"zip": {"type": "string"}, "ver": {"type": "string"}, "n": {"type": "integer"}}
     definition = {
         "name": "typed",
-        "inputs": {"type": "object", "properties": inputs},
+        "inputs": {"type": "object", "properties": inputs, "additionalProperties": True},
         "nodes": [{"id": "a", "type": "noop"}],
         "edges": [],
     }
