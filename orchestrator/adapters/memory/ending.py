@@ -9,13 +9,12 @@ from typing import Any
 from orchestrator.adapters.memory.tables import RunRow, pack, unpack
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import RunState
-from orchestrator.models.runs.task import TaskState
+from orchestrator.models.runs.task import FAILS, TaskState
 
 #: Above this many bytes a run's output names its leaves' outputs instead of copying them.
 MAX_OUTPUT_BYTES = 1 << 20
 
 _RUN_TIMEOUT = {"code": "run_timeout", "message": "the run passed its own deadline"}
-_FAILED = frozenset({TaskState.FAILED, TaskState.TIMED_OUT})
 
 
 def end_run(
@@ -51,7 +50,7 @@ def _leaves_output(run: RunRow, leaves: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _first_failure(run: RunRow) -> dict[str, Any] | None:
-    failed = [t for t in run.tasks.values() if t.state in _FAILED]
+    failed = [t for t in run.tasks.values() if t.state in FAILS]
     if not failed:
         return None
     first = min(failed, key=lambda t: (t.finished_at or run.created_at, t.task_no))

@@ -19,7 +19,7 @@ from orchestrator.adapters.memory.tables import (
 )
 from orchestrator.models.quota import EVERYBODY, TenantFilter
 from orchestrator.models.runs.run import RunState
-from orchestrator.models.runs.task import Claim, TaskState
+from orchestrator.models.runs.task import PARKED, Claim, TaskState
 from orchestrator.ports.fleet import Beat, Held, Pulse
 from orchestrator.ports.moves import Owner, Release
 
@@ -27,7 +27,6 @@ from orchestrator.ports.moves import Owner, Release
 _FAR_PAST_S = 60.0
 #: How long a worker is told of an attempt that was taken from it.
 _TOLD_S = 3600.0
-_TIMED = (TaskState.RETRYING, TaskState.WAITING)
 
 
 class MemoryFleet:
@@ -139,7 +138,7 @@ class MemoryFleet:
             now = self._now()
             found = [
                 (task.due_at, run.id, task.task_no)
-                for run, task in self._tables.live_tasks(*_TIMED)
+                for run, task in self._tables.live_tasks(*PARKED)
                 if task.due_at and task.due_at <= now and run.state in STARTABLE
                 if of.has(run.tenant_id)
             ]
@@ -275,7 +274,7 @@ class MemoryFleet:
             busy = (TaskState.READY, TaskState.QUEUED, TaskState.RUNNING)
             if any(True for _ in self._tables.live_tasks(*busy)):
                 return 0.0
-            timed = self._tables.live_tasks(*_TIMED)
+            timed = self._tables.live_tasks(*PARKED)
             times = [task.due_at for run, task in timed if run.state in STARTABLE]
             times += [run.deadline_at for run in live if run.state is not RunState.CANCELLING]
             now = self._now()

@@ -11,7 +11,7 @@ from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import RunRow, TaskRow, pack
 from orchestrator.models.runs.rules import said_reason
-from orchestrator.models.runs.run import RunState
+from orchestrator.models.runs.run import MARKABLE_RUNS
 from orchestrator.models.runs.task import MARKABLE, TaskState, check_move
 from orchestrator.ports.moves import Mark
 
@@ -20,7 +20,7 @@ _PAST = frozenset({TaskState.READY, TaskState.RETRYING})
 
 def may_mark(run: RunRow, task: TaskRow) -> bool:
     """True where a task may be settled by hand."""
-    return run.state in {RunState.RUNNING, RunState.PAUSED} and task.state in MARKABLE
+    return run.state in MARKABLE_RUNS and task.state in MARKABLE
 
 
 def carry_out(run: RunRow, task: TaskRow, mark: Mark, now: datetime, room: int) -> Settlement:

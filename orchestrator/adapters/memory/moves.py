@@ -14,7 +14,7 @@ from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskRow, pack, unpack
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import RunState
-from orchestrator.models.runs.task import TaskState
+from orchestrator.models.runs.task import PARKED, TaskState
 from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, NewRun, Owner, Take
 
 _HOLDS_NO_ATTEMPT = frozenset(
@@ -248,5 +248,5 @@ def _current(run: RunRow, no: int, attempt: int) -> bool:
 def _may_queue(task: TaskRow, now: datetime) -> bool:
     if task.state is TaskState.READY:
         return True
-    timed = task.state in {TaskState.RETRYING, TaskState.WAITING}
+    timed = task.state in PARKED
     return timed and task.due_at is not None and task.due_at <= now

@@ -24,12 +24,10 @@ from orchestrator.adapters.memory.tables import (
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.rules import end_data, end_reason, meaning, rule_met, skip_reason
 from orchestrator.models.runs.run import RunState
-from orchestrator.models.runs.task import Claim, TaskState, check_move
+from orchestrator.models.runs.task import FAILS, PARKED, Claim, TaskState, check_move
 from orchestrator.ports.moves import Ending, LogLine, Release, Take
 
-_PARKED = frozenset({TaskState.RETRYING, TaskState.WAITING})
-_FAILED = frozenset({TaskState.FAILED, TaskState.TIMED_OUT})
-_PARKING = frozenset({"retrying", "waiting", "lost"})
+_PARKING = PARKED | {"lost"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ class Settlement:
             self._log(line)
         for plan in planned:
             self._end(plan)
-        count = self.spread([plan.task for plan in planned if plan.to not in _PARKED])
+        count = self.spread([plan.task for plan in planned if plan.to not in PARKED])
         self._claim_next()
         if self._take is not None and len(self.accepted) < len(endings):
             # Perhaps a repeat, after a commit whose answer was lost.
@@ -138,7 +136,7 @@ class Settlement:
 
     def _end(self, plan: _Planned) -> None:
         task, ending, to = plan.task, plan.ending, plan.to
-        lost, parked = ending.state == "lost", to in _PARKED
+        lost, parked = ending.state == "lost", to in PARKED
         if to is TaskState.RETRYING or (lost and to is TaskState.FAILED):
             self._keep_attempt(plan)
         took = (self._now - (task.started_at or self._now)).total_seconds()
@@ -159,7 +157,7 @@ class Settlement:
         self.accepted.append(task.task_no)
         if not parked:
             self.settled.append(task.task_no)
-        self._run.failed += to in _FAILED
+        self._run.failed += to in FAILS
         self.timer = self.timer or parked
 
     def _keep_attempt(self, plan: _Planned) -> None:

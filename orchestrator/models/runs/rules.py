@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.models.definitions.node import TriggerRule
-from orchestrator.models.runs.task import TaskState
+from orchestrator.models.runs.task import FAILS, PARKED, TaskState
 
-_FAILED = frozenset({TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED})
-_PARKED = frozenset({TaskState.RETRYING, TaskState.WAITING})
 _UPSTREAM_FAILED = "upstream_failed"
 
 #: Each rule as a question about (upstreams, failed ones, skipped ones).
@@ -41,7 +39,7 @@ def meaning(
 
     `handles` are the edge's, by comma; only where there are some does the output count.
     """
-    if state in _FAILED:
+    if state in FAILS or state is TaskState.CANCELLED:
         return "failed"
     if state is TaskState.SKIPPED:
         return "failed" if reason == _UPSTREAM_FAILED else "skipped"
@@ -90,7 +88,7 @@ def end_data(
     data = {
         "error": {k: v for k, v in error.items() if k != "traceback"} if error else None,
         "reason": None if silent else end_reason(asked, to, error),
-        "delay_s": delay_s if to in _PARKED else None,
+        "delay_s": delay_s if to in PARKED else None,
         "duration_ms": duration_ms,
     }
     stripped: Mapping[str, Any] = _without_nulls(data)

@@ -34,6 +34,9 @@ class RunState(StrEnum):
 S = RunState
 ENDS = frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED, S.TIMED_OUT})
 
+#: Where somebody may settle one of its tasks by hand.
+MARKABLE_RUNS = frozenset({S.RUNNING, S.PAUSED})
+
 #: The whole state machine of a run; Postgres guards the same moves again.
 MOVES: Mapping[RunState, frozenset[RunState]] = {
     # A rerun that took over every task ends without a claim.

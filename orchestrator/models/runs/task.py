@@ -43,6 +43,10 @@ S = TaskState
 #: tasks have ended, it has not.
 MARKS = frozenset({S.SUCCEEDED, S.FAILED, S.SKIPPED})
 MARKABLE = frozenset({S.READY, S.QUEUED, S.RUNNING, S.WAITING, S.RETRYING})
+#: Without a slot, until a timer leads on.
+PARKED = frozenset({S.RETRYING, S.WAITING})
+#: The ends that make a run fail.
+FAILS = frozenset({S.FAILED, S.TIMED_OUT})
 ENDS = frozenset({S.SUCCEEDED, S.FAILED, S.SKIPPED, S.CANCELLED, S.TIMED_OUT})
 
 #: The whole state machine. Docs are drawn from it; Postgres guards the same moves again.
@@ -169,7 +173,7 @@ class Task:
         """What it waits for: a number of upstream tasks, a time, room, or nothing."""
         if self.state is TaskState.PENDING:
             return {"upstream": self.waits_for}
-        if self.state in (TaskState.RETRYING, TaskState.WAITING):
+        if self.state in PARKED:
             return {"until": moment(self.due_at)} if self.due_at else None
         return {"worker": True} if self.state in (TaskState.READY, TaskState.QUEUED) else None
 

@@ -13,7 +13,7 @@ from orchestrator.errors import IllegalMove, NotFound, ServiceUnavailable, TooLa
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.ids import uuid7
 from orchestrator.models.runs.rules import meaning
-from orchestrator.models.runs.run import Run, RunState, Trigger
+from orchestrator.models.runs.run import MARKABLE_RUNS, Run, RunState, Trigger
 from orchestrator.models.runs.task import MARKABLE, Task, TaskState
 from orchestrator.models.text import storable
 from orchestrator.ports.acting import acting
@@ -229,7 +229,7 @@ def _why_not(run: Run, was: str | None) -> str:
     """Return why a task could not be marked."""
     if run.state.ended:
         return f"the run has {run.state}; a run that has ended never moves again"
-    if run.state not in {RunState.RUNNING, RunState.PAUSED}:
+    if run.state not in MARKABLE_RUNS:
         return f"the run is {run.state}; a task is marked in a run that is running or paused"
     if was == TaskState.PENDING:
         return "the task is pending: its upstream tasks have not ended; mark those first"
