@@ -15,25 +15,25 @@ from orchestrator.models.runs.task import Claim
 from orchestrator.ports.acting import acting
 from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, NewRun, Owner, Release, Take
 
-_START = "SELECT zq_start_newest_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
-_CLAIM = "SELECT zq_claim_v1(%s, %s::int[], %s::int[], %s, %s, %s)"
+_START = "SELECT zq_start_newest_v2(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
+_CLAIM = "SELECT zq_claim_v2(%s, %s::int[], %s::int[], %s, %s, %s)"
 _SETTLE = (
-    "SELECT zq_settle_v1(%s, %s, %s::int[], %s::int[], %s::text[], %s::jsonb[], %s::jsonb[],"
+    "SELECT zq_settle_v2(%s, %s, %s::int[], %s::int[], %s::text[], %s::jsonb[], %s::jsonb[],"
     " %s::float8[], %s::jsonb, %s, %s, %s::text[], %s, %s, %s::int[], %s::int[])"
 )
-_QUEUE = "SELECT zq_queue_v1(%s, %s::int[])"
-_CANCEL = "SELECT zq_cancel_v1(%s, %s)"
-_STEER = "SELECT zq_steer_v1(%s, %s, %s)"
-_MARK = "SELECT zq_mark_v1(%s, %s, %s, %s::jsonb, %s, %s, %s)"
+_QUEUE = "SELECT zq_queue_v2(%s, %s::int[])"
+_CANCEL = "SELECT zq_cancel_v2(%s, %s)"
+_STEER = "SELECT zq_steer_v2(%s, %s, %s)"
+_MARK = "SELECT zq_mark_v2(%s, %s, %s, %s::jsonb, %s, %s, %s)"
 #: Where `starting` has the input.
 INPUT = 6
 _TAKE_OUTPUT = "SELECT zq_take_output_v1(%s, %s)"
 _LEAVE_OUTPUT = (
     "UPDATE run_counters SET output_tries = output_tries - 1,"
-    " output_until = clock_timestamp() + %s * interval '1 second'"
+    " output_until = zq_now_v1() + %s * interval '1 second'"
     " WHERE run_id = %s AND output_tries > 0"
 )
-_FINISH = "SELECT zq_finish_v1(%s, %s::jsonb, %s::jsonb)"
+_FINISH = "SELECT zq_finish_v2(%s, %s::jsonb, %s::jsonb)"
 
 
 class PostgresMoves:

@@ -23,8 +23,8 @@ from orchestrator.errors import (
 from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.ports.moves import Moved, NewRun
 
-_START = "SELECT zq_start_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
-_RERUN = "SELECT zq_rerun_v1(%s, %s, %s, %s::int[], %s, %s::text[], %s)"
+_START = "SELECT zq_start_v2(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
+_RERUN = "SELECT zq_rerun_v2(%s, %s, %s, %s::int[], %s, %s::text[], %s)"
 _LISTED = and_(~workflows.c.ad_hoc, workflows.c.status != WorkflowStatus.ARCHIVED)
 
 
@@ -81,7 +81,7 @@ class PostgresKeys:
                 key=key,
                 digest=digest,
                 resource_id=resource_id,
-                created_at=func.now(),
+                created_at=func.zq_now_v1(),
             )
             .on_conflict_do_nothing()
         )
