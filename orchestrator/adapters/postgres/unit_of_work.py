@@ -10,7 +10,8 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.adapters.postgres.moves import INPUT, moved, size_of, starting
+from orchestrator.adapters.postgres.decoding import moved
+from orchestrator.adapters.postgres.moves import INPUT, size_of, starting
 from orchestrator.adapters.postgres.quotas import PostgresQuotaChecks
 from orchestrator.adapters.postgres.tables import idempotency_keys, workflow_versions, workflows
 from orchestrator.errors import (

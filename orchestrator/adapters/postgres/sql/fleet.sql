@@ -179,16 +179,17 @@ SELECT id FROM needed ORDER BY id LIMIT 1;
 -- whether a worker's lease is over (as in expire).
 SELECT (SELECT extract(epoch FROM min(t.due_at) - zq_now_v1())::float8
           FROM tasks t JOIN runs r ON r.id = t.run_id
-         WHERE t.state IN ('retrying', 'waiting') AND r.state IN ('queued', 'running')),
+         WHERE t.state IN ('retrying', 'waiting') AND r.state IN ('queued', 'running')) AS timer_s,
        (SELECT extract(epoch FROM min(deadline_at) - zq_now_v1())::float8 FROM runs
-         WHERE state IN ('queued', 'running', 'paused')),
-       EXISTS (SELECT 1 FROM runs WHERE state IN ('queued', 'running', 'paused', 'cancelling')),
+         WHERE state IN ('queued', 'running', 'paused')) AS deadline_s,
+       EXISTS (SELECT 1 FROM runs WHERE state IN ('queued', 'running', 'paused', 'cancelling'))
+           AS live,
        -- Two questions: no one index knows all three states, and a million ended tasks were read.
        EXISTS (SELECT 1 FROM tasks WHERE state = 'ready')
-           OR EXISTS (SELECT 1 FROM tasks WHERE state IN ('queued', 'running')),
+           OR EXISTS (SELECT 1 FROM tasks WHERE state IN ('queued', 'running')) AS busy,
        EXISTS (SELECT 1 FROM workers WHERE state = 'active'
                   AND greatest(beat_at, pg_postmaster_start_time())
-                      < zq_now_v1() - make_interval(secs => %(lease_s)s));
+                      < zq_now_v1() - make_interval(secs => %(lease_s)s)) AS expired;
 
 -- name: drop_keys
 -- Idempotency keys that have served their time.
