@@ -164,6 +164,8 @@ BEGIN
     v_ended := cardinality(v_settled);
 
     IF v_ended > 0 THEN
+        -- Entered by all_success without handles only: all here succeeded, and none has handles;
+        -- zq_spread_few_v2 looks at the dependants.
         IF v_few AND (cardinality(v_dependants) <= 1 OR cardinality(v_dependants) <= 8
                       AND v_room >= 8 AND (v_take = 0 OR v_take >= 8)) THEN
             v_spread := zq_spread_few_v2(p_run, v_settled, v_dependants, v_seq, v_now, p_claim,

@@ -1,10 +1,14 @@
--- Let the dependants of ended tasks follow: the ripple that settle and rerun share.
+-- Let the dependants of ended tasks follow: the ripple that settle, mark and rerun share, and the one
+-- function that decides a join. It alone knows what an ended task means to a dependant (its state,
+-- its reason, the handles it took) and asks the trigger rule (zq_goes_v1); zq_spread_few_v2 stands in
+-- for it where there is nothing to decide.
 --
--- The caller holds the run's counters row, and stores the numbers this returns. p_done are tasks in
--- an end state whose dependants have not heard of it. A dependant whose upstream tasks have all
--- ended starts if its trigger rule is met, else it is skipped, and its own dependants hear of that.
--- Of those that start, at most p_take in p_queues are claimed at once (p_claim), at most p_room are
--- queued, the rest stay ready. Returns the tasks that ended here, and the seq after the last event.
+-- The caller holds the run's counters row, stores the numbers and writes the events that this
+-- returns. p_done are tasks in an end state whose dependants have not heard of it. A dependant whose
+-- upstream tasks have all ended starts if its trigger rule is met, else it is skipped, and its own
+-- dependants hear of that. Of those that start, at most p_take in p_queues are claimed at once
+-- (p_claim), at most p_room are queued, the rest stay ready. Returns the tasks that ended here, and
+-- the seq after the last event.
 CREATE FUNCTION zq_spread_v2(
     p_run uuid, p_done int[], p_seq bigint, p_now timestamptz,
     p_claim uuid, p_worker uuid, p_pid int, p_queues text[], p_take int, p_room int)
