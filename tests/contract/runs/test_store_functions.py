@@ -38,7 +38,7 @@ def naming(rig: PostgresRig, text: str) -> set[str]:
 
 def test_one_function_asks_the_trigger_rule(postgres_rig: PostgresRig) -> None:
     assert naming(postgres_rig, r"zq_goes_v\d") == {"spread"}
-    assert naming(postgres_rig, "all_success") == {"goes", "spread_few"}
+    assert naming(postgres_rig, "'all_success'") == {"goes", "spread_few"}
     assert naming(postgres_rig, "none_failed|all_done|all_failed|none_skipped") == {"goes"}
 
 
@@ -180,11 +180,11 @@ def test_what_a_move_tells_is_what_it_has_written(either: PostgresRig) -> None:
     )  # fmt: skip
     checked(player.started)
     player.do("a", "lost", error=ERROR)
-    checked(store.moves.queue(player.run_id, [0]))
+    checked(store.moves.queue_tasks(player.run_id, [0]))
     checked(player.claim("a"))
     checked(player.end("a", "waiting", output={"memo": 1}, delay_s=0))
     either.pass_time(1)
-    checked(store.moves.queue(player.run_id, [0]))
+    checked(store.moves.queue_tasks(player.run_id, [0]))
     again = checked(player.claim("a"))
     assert (again.claimed[0].attempt, again.claimed[0].losses) == (2, 1)
     assert again.claimed[0].resumed == {"memo": 1}
@@ -192,7 +192,9 @@ def test_what_a_move_tells_is_what_it_has_written(either: PostgresRig) -> None:
     take = Take(owner=player.owner, queues=("io",), limit=9)
     ended = [player.ending("a")]
     done = checked(
-        store.moves.settle(player.run_id, player.claims["a"], ended, logs=logs, take=take, room=9)
+        store.moves.settle_attempts(
+            player.run_id, player.claims["a"], ended, logs=logs, take=take, room=9
+        )
     )
     assert [c.task_no for c in done.claimed] == [1]
     player.claims["b"] = player.claims["a"]
@@ -200,11 +202,11 @@ def test_what_a_move_tells_is_what_it_has_written(either: PostgresRig) -> None:
     checked(player.claim("c0", "c1"))
     checked(player.end("c0"))
     checked(player.end("c1", "failed", error=ERROR))
-    checked(store.moves.steer(player.run_id, RunState.RUNNING, RunState.PAUSED))
+    checked(store.moves.steer_run(player.run_id, RunState.RUNNING, RunState.PAUSED))
     mark = Mark(task_no=player.numbers["d"], node_id="d", state="skipped", by="me")
-    checked(store.moves.mark(player.run_id, mark, 9))
-    checked(store.moves.steer(player.run_id, RunState.PAUSED, RunState.RUNNING))
-    checked(store.moves.cancel(player.run_id, RunState.CANCELLED))
+    checked(store.moves.mark_task(player.run_id, mark, 9))
+    checked(store.moves.steer_run(player.run_id, RunState.PAUSED, RunState.RUNNING))
+    checked(store.moves.cancel_run(player.run_id, RunState.CANCELLED))
     run = player.run()
     assert run.state is RunState.CANCELLED
     assert checked.told == {"events", "claimed", "queued"}
@@ -214,20 +216,20 @@ def test_what_a_rerun_and_a_finish_tell_is_what_they_have_written(either: Postgr
     store, checked = either.store, Checked(either)
     workflow = store_workflow(store, {**chain(2), "output": "x"})
     with store.begin() as work:
-        work.start(new_run(workflow))
+        work.store_run(new_run(workflow))
     origin = new_run(workflow)
     with store.begin() as work:
-        started = work.start(origin)
+        started = work.store_run(origin)
     checked(started)
     claim_id = uuid4()
-    checked(store.moves.claim(origin.id, [(0, 1)], claim_id=claim_id, owner=OWNER))
+    checked(store.moves.claim_attempts(origin.id, [(0, 1)], claim_id=claim_id, owner=OWNER))
     player = Player(store, chain(2))
     player.run_id, player.claims = origin.id, {"n0": claim_id}
     checked(player.end("n0", output={"x": 1}))
     checked(player.do("n1", output={"x": 2}))
-    checked(store.moves.finish(origin.id, {"x": 3}, None))
+    checked(store.moves.end_run(origin.id, {"x": 3}, None))
     with store.begin() as work:
-        again = work.rerun(new_run(workflow, id=new_id(), origin_run_id=origin.id), [1])
+        again = work.store_rerun(new_run(workflow, id=new_id(), origin_run_id=origin.id), [1])
     checked(again)
 
 
