@@ -11,7 +11,7 @@ BEGIN
     SELECT c.output_tries, c.failed INTO v_tries, v_failed
       FROM run_counters c
      WHERE c.run_id = p_run AND c.open = 0
-       AND (c.output_until IS NULL OR c.output_until < clock_timestamp())
+       AND (c.output_until IS NULL OR c.output_until < zq_now_v1())
        FOR UPDATE;
     IF NOT FOUND THEN RETURN NULL; END IF;
     SELECT state INTO v_state FROM runs WHERE id = p_run AND finished_at IS NULL;
@@ -19,7 +19,7 @@ BEGIN
     IF v_failed > 0 OR v_state = 'cancelling' THEN RETURN 0; END IF;
     UPDATE run_counters
        SET output_tries = v_tries + 1,
-           output_until = clock_timestamp() + p_lease_s * interval '1 second'
+           output_until = zq_now_v1() + p_lease_s * interval '1 second'
      WHERE run_id = p_run;
     RETURN v_tries + 1;
 END $$;

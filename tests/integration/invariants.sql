@@ -1,7 +1,8 @@
 -- name: started_on_rule
 -- A task was queued, claimed, marked or skipped only after every upstream had ended, by its trigger rule
 -- (what a rerun took over from its origin was decided there).
-WITH edge AS (
+-- The edges first and by themselves: joined as they are unnested, each would be compared with each.
+WITH edge AS MATERIALIZED (
     SELECT s.run_id, x.dst, s.task_no AS src, s.node_id AS src_node,
            CASE WHEN s.state IN ('failed', 'timed_out', 'cancelled')
                   OR s.state = 'skipped' AND s.reason = 'upstream_failed' THEN 'failed'
@@ -18,19 +19,20 @@ WITH edge AS (
        AND (e.state IN ('queued', 'running', 'skipped') OR coalesce(e.data ? 'marked_by', false))
        AND NOT coalesce(e.data ? 'origin_run_id', false)
      GROUP BY 1, 2
+), ended AS (
+    SELECT run_id, node_id, min(seq) AS seq FROM events
+     WHERE kind = 'task'
+       AND state IN ('succeeded', 'failed', 'skipped', 'cancelled', 'timed_out')
+     GROUP BY 1, 2
 ), judged AS (
     SELECT t.run_id, t.node_id, d.started, t.trigger_rule AS rule, count(*) AS n,
            count(*) FILTER (WHERE e.means = 'failed') AS failed,
            count(*) FILTER (WHERE e.means = 'skipped') AS skipped,
-           count(*) FILTER (WHERE NOT EXISTS (
-               SELECT 1 FROM events p
-                WHERE p.run_id = t.run_id AND p.node_id = e.src_node AND p.kind = 'task'
-                  AND p.seq < d.seq
-                  AND p.state IN ('succeeded', 'failed', 'skipped', 'cancelled', 'timed_out')))
-               AS open
+           count(*) FILTER (WHERE p.seq < d.seq IS NOT TRUE) AS open
       FROM tasks t
       JOIN decided d ON d.run_id = t.run_id AND d.node_id = t.node_id
       JOIN edge e ON e.run_id = t.run_id AND e.dst = t.task_no
+      LEFT JOIN ended p ON p.run_id = e.run_id AND p.node_id = e.src_node
      GROUP BY t.run_id, t.node_id, d.started, t.trigger_rule
 )
 SELECT run_id, node_id, rule, n, failed, skipped, open FROM judged
@@ -119,10 +121,10 @@ SELECT run_id, node_id, state FROM tasks
 -- A task's last event is its state; only `ready` and the first `pending` are not told.
 SELECT t.run_id, t.node_id, t.state, e.state
   FROM tasks t
-  LEFT JOIN LATERAL (SELECT state FROM events e
-                      WHERE e.run_id = t.run_id AND e.node_id = t.node_id AND e.kind = 'task'
-                        AND e.map_index IS NOT DISTINCT FROM t.map_index
-                      ORDER BY seq DESC LIMIT 1) e ON true
+  LEFT JOIN (SELECT DISTINCT ON (run_id, node_id, map_index) run_id, node_id, map_index, state
+               FROM events WHERE kind = 'task'
+              ORDER BY run_id, node_id, map_index, seq DESC) e
+    ON e.run_id = t.run_id AND e.node_id = t.node_id AND e.map_index IS NOT DISTINCT FROM t.map_index
  WHERE e.state IS DISTINCT FROM t.state
    AND NOT (t.state IN ('pending', 'ready') AND e.state IS NULL);
 
@@ -181,11 +183,14 @@ SELECT e.run_id, e.seq, e.state FROM events e
 
 -- name: paused_starts_nothing
 -- Nothing is queued or claimed between a run's pause and what ends it.
-SELECT e.run_id, e.seq, e.state FROM events e
- WHERE e.kind = 'task' AND e.state IN ('queued', 'running')
-   AND 'paused' = (SELECT p.state FROM events p
-                    WHERE p.run_id = e.run_id AND p.kind = 'run' AND p.seq < e.seq
-                    ORDER BY p.seq DESC LIMIT 1);
+WITH stretch AS (
+    SELECT run_id, state, seq, lead(seq) OVER (PARTITION BY run_id ORDER BY seq) AS until
+      FROM events WHERE kind = 'run'
+)
+SELECT e.run_id, e.seq, e.state
+  FROM stretch p
+  JOIN events e ON e.run_id = p.run_id AND e.seq > p.seq AND e.seq < coalesce(p.until, e.seq + 1)
+ WHERE p.state = 'paused' AND e.kind = 'task' AND e.state IN ('queued', 'running');
 
 -- name: tenants
 -- Every row of a run has the run's tenant.

@@ -1,4 +1,4 @@
-"""How a run ends: its state, output and error follow from its tasks (`end_run_v1.sql`)."""
+"""How a run ends: its state, output and error follow from its tasks (`end_run_v2.sql`)."""
 
 from __future__ import annotations
 

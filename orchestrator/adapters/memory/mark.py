@@ -1,4 +1,4 @@
-"""A task that somebody settles by hand, in memory: the same rules as `mark_v1.sql`."""
+"""A task that somebody settles by hand, in memory: the same rules as `mark_v2.sql`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A run of an ended run's version in memory, some of whose tasks are taken over as they ended.
 
-The same rules as `migrations/functions/rerun_v1.sql`.
+The same rules as `migrations/functions/rerun_v2.sql`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One settle in memory: attempts end, dependants follow in waves, the run may end.
 
-The same rules as `migrations/functions/settle_v1.sql`.
+The same rules as `migrations/functions/settle_v2.sql`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from orchestrator.adapters.postgres.decoding import by_name
 from orchestrator.adapters.postgres.partitions import make_months
 from orchestrator.adapters.postgres.sql import statements
 from orchestrator.models.quota import EVERYBODY, TenantFilter
@@ -31,11 +32,10 @@ class PostgresFleet:
         self._pool = pool
         self._sql = statements("fleet")
 
-    def _rows(self, name: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
+    def _rows(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
         with self._pool.cursor() as cursor:
             cursor.execute(self._sql[name], parameters)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
+            return by_name(cursor)
 
     def _count(self, name: str, /, **parameters: Any) -> int:
         with self._pool.cursor() as cursor:
@@ -66,10 +66,7 @@ class PostgresFleet:
 
     def workers(self) -> list[Mapping[str, Any]]:
         """See the port."""
-        with self._pool.cursor() as cursor:
-            cursor.execute(self._sql["workers"])
-            names = [column.name for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return [*self._rows("workers")]
 
     def expire(self, lease_s: float) -> int:
         """See the port."""
@@ -96,11 +93,11 @@ class PostgresFleet:
 
     def ready_queues(self) -> list[str]:
         """See the port."""
-        return [queue for (queue,) in self._rows("ready_queues")]
+        return [row["queue"] for row in self._rows("ready_queues")]
 
     def waiting_queues(self) -> list[str]:
         """See the port."""
-        return [queue for (queue,) in self._rows("waiting_queues")]
+        return [row["queue"] for row in self._rows("waiting_queues")]
 
     def unclaimed(self, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
         """See the port."""
@@ -112,33 +109,30 @@ class PostgresFleet:
 
     def _again(self, name: str, queues: Sequence[str], older_s: float, limit: int) -> list[Release]:
         rows = self._rows(name, queues=list(queues), older_s=older_s, limit=limit)
-        return [
-            Release(run_id=run_id, task_no=no, attempt=attempt, queue=queue, priority=priority)
-            for run_id, no, attempt, queue, priority in rows
-        ]
+        return [Release(**row) for row in rows]
 
     def overdue_runs(self, limit: int) -> list[UUID]:
         """See the port."""
-        return [run_id for (run_id,) in self._rows("overdue_runs", limit=limit)]
+        return [row["id"] for row in self._rows("overdue_runs", limit=limit)]
 
     def settled_runs(self, limit: int, but: Sequence[UUID] = ()) -> list[tuple[UUID, UUID, int]]:
         """See the port."""
         rows = self._rows("settled_runs", limit=limit, but=list(but))
-        return [(run_id, workflow_id, version) for run_id, workflow_id, version in rows]
+        return [(row["id"], row["workflow_id"], row["version"]) for row in rows]
 
     def oldest_needed(self) -> UUID | None:
         """See the port."""
-        return next((run_id for (run_id,) in self._rows("oldest_needed")), None)
+        return next((row["id"] for row in self._rows("oldest_needed")), None)
 
     def next_due_s(self, lease_s: float | None = None) -> float | None:
         """See the port."""
-        timer, deadline, live, busy, expired = self._rows("next_due", lease_s=lease_s)[0]
-        if expired:
+        (row,) = self._rows("next_due", lease_s=lease_s)
+        if row["expired"]:
             return 0.0
-        if not live:
+        if not row["live"]:
             return None
-        times = [max(0.0, t) for t in (timer, deadline) if t is not None]
-        return 0.0 if busy else min(times, default=0.0)
+        times = [max(0.0, row[name]) for name in ("timer_s", "deadline_s") if row[name] is not None]
+        return 0.0 if row["busy"] else min(times, default=0.0)
 
     def tidy(self, now: datetime, keys_older_s: float) -> None:
         """See the port."""
@@ -148,22 +142,21 @@ class PostgresFleet:
             make_months(cursor, now)
 
 
-def _held(rows: Iterable[tuple[Any, ...]]) -> tuple[Held, ...]:
+def _held(rows: Iterable[Mapping[str, Any]]) -> tuple[Held, ...]:
+    names = ("run_id", "task_no", "attempt", "claim_id", "losses")
     return tuple(
         Held(
-            claim=Claim(
-                run_id=run_id, task_no=no, attempt=attempt, claim_id=claim_id, losses=losses
-            ),
-            owner=Owner(worker_id=worker_id, pid=pid),
-            verdict=verdict,
-            overdue_s=overdue_s,
+            claim=Claim(**{name: row[name] for name in names}),
+            owner=Owner(worker_id=row["worker_id"], pid=row["pid"]),
+            verdict=row["verdict"],
+            overdue_s=row["overdue_s"],
         )
-        for run_id, no, attempt, claim_id, losses, worker_id, pid, verdict, overdue_s in rows
+        for row in rows
     )
 
 
-def _by_run(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, list[int]]:
+def _by_run(rows: Iterable[Mapping[str, Any]]) -> dict[UUID, list[int]]:
     found: dict[UUID, list[int]] = defaultdict(list)
-    for run_id, task_no in rows:
-        found[run_id].append(task_no)
+    for row in rows:
+        found[row["run_id"]].append(row["task_no"])
     return dict(found)

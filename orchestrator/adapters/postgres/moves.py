@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.postgres.access.audit import with_changes, with_entry
+from orchestrator.adapters.postgres.decoding import moved
 from orchestrator.adapters.postgres.pool import Pool, dumps
-from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import RunState
-from orchestrator.models.runs.task import Claim
 from orchestrator.ports.acting import acting
-from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, NewRun, Owner, Release, Take
+from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, NewRun, Owner, Take
 
-_START = "SELECT zq_start_newest_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
-_CLAIM = "SELECT zq_claim_v1(%s, %s::int[], %s::int[], %s, %s, %s)"
+_START = "SELECT zq_start_newest_v2(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
+_CLAIM = "SELECT zq_claim_v2(%s, %s::int[], %s::int[], %s, %s, %s)"
 _SETTLE = (
-    "SELECT zq_settle_v1(%s, %s, %s::int[], %s::int[], %s::text[], %s::jsonb[], %s::jsonb[],"
+    "SELECT zq_settle_v2(%s, %s, %s::int[], %s::int[], %s::text[], %s::jsonb[], %s::jsonb[],"
     " %s::float8[], %s::jsonb, %s, %s, %s::text[], %s, %s, %s::int[], %s::int[])"
 )
-_QUEUE = "SELECT zq_queue_v1(%s, %s::int[])"
-_CANCEL = "SELECT zq_cancel_v1(%s, %s)"
-_STEER = "SELECT zq_steer_v1(%s, %s, %s)"
-_MARK = "SELECT zq_mark_v1(%s, %s, %s, %s::jsonb, %s, %s, %s)"
+_QUEUE = "SELECT zq_queue_v2(%s, %s::int[])"
+_CANCEL = "SELECT zq_cancel_v2(%s, %s)"
+_STEER = "SELECT zq_steer_v2(%s, %s, %s)"
+_MARK = "SELECT zq_mark_v2(%s, %s, %s, %s::jsonb, %s, %s, %s)"
 #: Where `starting` has the input.
 INPUT = 6
 _TAKE_OUTPUT = "SELECT zq_take_output_v1(%s, %s)"
 _LEAVE_OUTPUT = (
     "UPDATE run_counters SET output_tries = output_tries - 1,"
-    " output_until = clock_timestamp() + %s * interval '1 second'"
+    " output_until = zq_now_v1() + %s * interval '1 second'"
     " WHERE run_id = %s AND output_tries > 0"
 )
-_FINISH = "SELECT zq_finish_v1(%s, %s::jsonb, %s::jsonb)"
+_FINISH = "SELECT zq_finish_v2(%s, %s::jsonb, %s::jsonb)"
 
 
 class PostgresMoves:
@@ -155,69 +153,4 @@ def starting(new: NewRun) -> tuple[Any, ...]:
     return (
         new.id, new.tenant_id, new.workflow_id, new.version, str(new.trigger), list(new.tags),
         None if new.input is None else dumps(new.input), new.origin_run_id, new.room,
-    )  # fmt: skip
-
-
-def moved(
-    run_id: UUID,
-    row: Mapping[str, Any] | None,
-    *,
-    claim_id: UUID | None = None,
-    logs: Sequence[LogLine] = (),
-    stored_bytes: int = 0,
-) -> Moved | None:
-    """Read what a function returned: compact arrays, see the functions' last statement."""
-    if row is None:
-        return None
-    at = datetime.fromtimestamp(row["at"], UTC)
-    return Moved(
-        run_id=run_id,
-        tenant_id=UUID(row["tenant"]),
-        workflow_id=UUID(row["workflow"]),
-        version=row["version"],
-        events=(
-            *(_logged(run_id, at, logs, line) for line in row.get("logged") or ()),
-            *(_event(run_id, at, line) for line in row["events"]),
-        ),
-        accepted=tuple(row.get("accepted") or ()),
-        settled=tuple(row.get("settled") or ()),
-        claimed=tuple(
-            _claim(run_id, claim_id, line) for line in row.get("claimed") or () if claim_id
-        ),
-        queued=tuple(
-            Release(run_id=run_id, task_no=no, attempt=attempt, queue=queue, priority=priority)
-            for no, attempt, queue, priority in row.get("queued") or ()
-        ),
-        ready=row.get("ready") or 0,
-        open=row.get("open"),
-        size=row.get("size"),
-        input=row.get("input"),
-        was=row.get("was"),
-        stored_bytes=stored_bytes,
-    )
-
-
-def _event(run_id: UUID, at: datetime, line: Sequence[Any]) -> Event:
-    seq, kind, node_id, map_index, state, attempt, data = line
-    return Event(
-        run_id=run_id, seq=seq, kind=Kind(kind), at=at, node_id=node_id, map_index=map_index,
-        state=state, attempt=attempt, data=data,
-    )  # fmt: skip
-
-
-def _logged(run_id: UUID, at: datetime, logs: Sequence[LogLine], line: Sequence[Any]) -> Event:
-    index, seq, node_id, map_index, attempt = line
-    said = logs[index]
-    return Event(
-        run_id=run_id, seq=seq, kind=Kind.LOG, at=at - timedelta(seconds=said.age_s),
-        node_id=node_id, map_index=map_index, attempt=attempt, level=said.level,
-        message=said.message,
-    )  # fmt: skip
-
-
-def _claim(run_id: UUID, claim_id: UUID, line: Sequence[Any]) -> Claim:
-    task_no, attempt, losses, resumed, started = line
-    return Claim(
-        run_id=run_id, task_no=task_no, attempt=attempt, claim_id=claim_id, losses=losses,
-        resumed=resumed, started_at=datetime.fromtimestamp(started, UTC) if started else None,
     )  # fmt: skip

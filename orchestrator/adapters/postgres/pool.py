@@ -133,7 +133,7 @@ class Pool:
                 "-c lock_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off"
                 # Planning the statements of a move anew costs twice as much as running them.
                 f" -c plan_cache_mode=force_{'generic' if self._kept_plans else 'custom'}_plan"
-                # Read by zq_settle_v1; off only to compare.
+                # Read by zq_settle_v2; off only to compare.
                 + ("" if self._small_moves else " -c zq.small_moves=off"),
             },
         )

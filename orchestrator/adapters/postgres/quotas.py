@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from orchestrator.adapters.postgres.access.tables import quotas, secrets
-from orchestrator.adapters.postgres.moves import moved
+from orchestrator.adapters.postgres.decoding import moved
 from orchestrator.adapters.postgres.pool import Pool
 from orchestrator.adapters.postgres.tables import runs, tenants, workflows
 from orchestrator.errors import NotFound
@@ -57,12 +57,12 @@ VALUES (%(tenant)s, greatest(%(count)s, 0))
 ON CONFLICT (tenant_id) DO UPDATE SET record_bytes = greatest(u.record_bytes + %(count)s, 0)
 RETURNING record_bytes
 """
-_QUEUE_WITHIN = "SELECT zq_queue_within_v1(%s, %s, %s)"
+_QUEUE_WITHIN = "SELECT zq_queue_within_v2(%s, %s, %s)"
 _WAITING = """
 SELECT DISTINCT tenant_id FROM tasks WHERE state = 'ready'
  UNION
 SELECT DISTINCT t.tenant_id FROM tasks t
- WHERE t.state IN ('retrying', 'waiting') AND t.due_at <= clock_timestamp()
+ WHERE t.state IN ('retrying', 'waiting') AND t.due_at <= zq_now_v1()
 """
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
 _KEPT = workflows.c.status != WorkflowStatus.ARCHIVED

@@ -95,7 +95,7 @@ workflow_versions = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     identifier("tenant_id"),
     Column("definition", JSONB, nullable=False),
-    # What zq_start_v1 inserts: {"rows": [...], "leaves": [...], "output", "timeout_s"}.
+    # What zq_start_v2 inserts: {"rows": [...], "leaves": [...], "output", "timeout_s"}.
     Column("plan", JSONB, nullable=False),
     Column("created_at", Moment, nullable=False),
     ForeignKeyConstraint(["workflow_id"], ["workflows.id"], ondelete="CASCADE"),

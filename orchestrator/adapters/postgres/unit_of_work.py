@@ -10,7 +10,8 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.adapters.postgres.moves import INPUT, moved, size_of, starting
+from orchestrator.adapters.postgres.decoding import moved
+from orchestrator.adapters.postgres.moves import INPUT, size_of, starting
 from orchestrator.adapters.postgres.quotas import PostgresQuotaChecks
 from orchestrator.adapters.postgres.tables import idempotency_keys, workflow_versions, workflows
 from orchestrator.errors import (
@@ -23,8 +24,8 @@ from orchestrator.errors import (
 from orchestrator.models.definitions.saved import SavedWorkflow, Version, WorkflowStatus
 from orchestrator.ports.moves import Moved, NewRun
 
-_START = "SELECT zq_start_v1(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
-_RERUN = "SELECT zq_rerun_v1(%s, %s, %s, %s::int[], %s, %s::text[], %s)"
+_START = "SELECT zq_start_v2(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
+_RERUN = "SELECT zq_rerun_v2(%s, %s, %s, %s::int[], %s, %s::text[], %s)"
 _LISTED = and_(~workflows.c.ad_hoc, workflows.c.status != WorkflowStatus.ARCHIVED)
 
 
@@ -81,7 +82,7 @@ class PostgresKeys:
                 key=key,
                 digest=digest,
                 resource_id=resource_id,
-                created_at=func.now(),
+                created_at=func.zq_now_v1(),
             )
             .on_conflict_do_nothing()
         )

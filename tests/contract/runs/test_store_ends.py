@@ -222,7 +222,7 @@ def test_finish_of_a_run_that_has_ended_writes_nothing(postgres_rig: PostgresRig
     player = Player(postgres_rig.store, chain(1))
     player.do("n0")
     ((run, lock),) = postgres_rig.run(
-        "SELECT zq_finish_v1(%s, NULL, NULL), pg_current_xact_id_if_assigned()::text", player.run_id
+        "SELECT zq_finish_v2(%s, NULL, NULL), pg_current_xact_id_if_assigned()::text", player.run_id
     )
     assert run is lock is None, "a transaction with a number is flushed to disk"
 

@@ -259,5 +259,5 @@ def test_a_start_does_not_look_at_the_live_runs_of_others(full: Full) -> None:
         cursor.execute("SELECT zq_any_live_v1()")
         assert cursor.fetchone() == (True,)
     store.close()
-    source = "SELECT prosrc FROM pg_proc WHERE proname = 'zq_start_v1'"
+    source = "SELECT prosrc FROM pg_proc WHERE proname = 'zq_start_v2'"
     assert "zq_any_live_v1()" in full.rig.run(source)[0][0]
