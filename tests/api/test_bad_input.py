@@ -294,7 +294,7 @@ def test_b16_idempotency_keys(api: Api, key: str) -> None:
     refused(api.post("/workflows/execute", {"definition": ONE}, headers=headers), 400)
 
 
-@pytest.mark.parametrize("tag", ['"2"', "W/1", "x", '"1", "2"', '"x"', "", '"99999999999999"'])
+@pytest.mark.parametrize("tag", ['"2"', "W/1", "x", '"2", "3"', '"x"', "", '"99999999999999"'])
 def test_b17_stale_versions(api: Api, tag: str) -> None:
     changed = {**ONE, "name": "changed"}
     refused(api.put(f"/workflows/{api.saved}", changed, headers={"If-Match": tag}), 412)
