@@ -24,12 +24,13 @@ from sqlalchemy.engine import make_url
 from orchestrator import __version__
 from orchestrator.adapters.embedded.binaries import find_binaries
 from orchestrator.adapters.postgres.migrate import head, migrate
-from orchestrator.adapters.postgres.row_security import Role
 from orchestrator.errors import ServiceUnavailable, ZQError
 from orchestrator.process.home import SECRET_FILE
 from orchestrator.process.private_files import private_folder, write_private
 from orchestrator.settings import Settings
 
+#: Roles belong to the server: a dump names them, and does not bring them.
+ROLES = ("zq_api", "zq_engine", "zq_access")
 MANIFEST, DUMP, ARTIFACTS = "manifest.json", "zq.dump", "artifacts"
 
 
@@ -137,7 +138,7 @@ def _restored(url: str, dump: Path, manifest: dict[str, Any]) -> None:
         connection.autocommit = True
         if _counts(cursor):
             raise NotRestored("the database is not empty: restore into a new ZQ_HOME")
-        for role in Role:
+        for role in ROLES:
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
             if cursor.fetchone() is None:
                 cursor.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
