@@ -5,9 +5,13 @@ The id is made before the pool forks, so that main and children carry the same o
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +27,15 @@ CARD = "worker.json"
 
 #: What the pulse says: the main loop turns; the worker is closing and finishes what it holds.
 ALIVE, CLOSING = b".", b"!"
+
+
+#: In the folder: locked by whoever made it.
+LOCK = "lock"
+_PREFIX = "zq-worker-"
+#: Seconds after which a folder without a holder was not just being made.
+_SETTLED_S = 60.0
+#: The lock that this process holds.
+_held: list[int] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +56,41 @@ def identity() -> Identity:
 def fresh(environment: MutableMapping[str, str]) -> Identity:
     """Make a new incarnation and put it into the environment of a Celery process to be started."""
     environment[INCARNATION] = str(uuid4())
-    environment[FOLDER] = tempfile.mkdtemp(prefix="zq-worker-")
+    sweep()
+    folder = tempfile.mkdtemp(prefix=_PREFIX)
+    environment[FOLDER] = folder
+    _hold(Path(folder))
     return _read(environment)
+
+
+def _hold(folder: Path) -> None:
+    """Hold a folder as long as this process lives, or until it holds its next one."""
+    while _held:
+        os.close(_held.pop())
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _held.append(lock)
+
+
+def sweep(older_s: float = _SETTLED_S) -> list[Path]:
+    """Remove the folders of incarnations that were killed; return them.
+
+    The kernel lets go of a folder's lock when its last holder dies. One without a lock is not ours
+    to judge, and a young one may be about to be locked.
+    """
+    gone = []
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime < older_s:
+                continue
+            lock = os.open(folder / LOCK, os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+                gone.append(folder)
+            finally:
+                os.close(lock)
+    return gone
 
 
 def _read(environment: Mapping[str, str]) -> Identity:

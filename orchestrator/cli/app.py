@@ -44,6 +44,8 @@ VERBS = {
     "config": ("config", "Look at the settings."),
     "completion": ("completion", "Print what makes a shell complete the words of `zq`."),
     "migrate": ("servers", "Bring the database to this release's schema."),
+    "backup": ("backup", "Save all of this machine's installation in one file."),
+    "restore": ("backup", "Restore such a file into a new home."),
     "web": ("servers", "Serve the API and the sockets."),
     "stream": ("servers", "Serve the sockets only."),
     "worker": ("servers", "Run a worker under its supervisor."),

@@ -64,6 +64,10 @@ class Server:
         found = self._url.set(database=name, username=owner, password="guess")
         return found.render_as_string(hide_password=False)
 
+    def at(self, name: str) -> str:
+        """Return the address at which the superuser finds a database."""
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
     @property
     def keeps_apart(self) -> bool:
         return bool(self.version >= KEEPS_APART)
