@@ -142,7 +142,7 @@ def _joins(
     started_at = _first(events, lambda e: e.state in _STARTS or _marked(e))
     for no, node_id, *_, rule, _upstreams, _dependants, _handles, _a, _l, _t in plan["rows"]:
         task = by_no[no]
-        sources = [(by_no[r[0]], _handle(r, no)) for r in plan["rows"] if no in r[7]]
+        sources = [(by_no[r[0]], handle) for r in plan["rows"] for handle in _handles_to(r, no)]
         waits_for = sum(not source.state.ended for source, _ in sources)
         if task.state is not TaskState.CANCELLED and task.waits_for != waits_for:
             yield f"{node_id} waits for {task.waits_for} of {waits_for} open tasks"
@@ -167,9 +167,10 @@ def _first(events: list[Event], wanted: Any) -> dict[str | None, int]:
     return found
 
 
-def _handle(row: list[Any], dependant: int) -> str | None:
-    handles: list[str | None] | None = row[8]
-    return handles[row[7].index(dependant)] if handles else None
+def _handles_to(row: list[Any], dependant: int) -> Iterator[str | None]:
+    """Yield the handle of each edge to a dependant."""
+    handles: list[str | None] = row[8] or [None] * len(row[7])
+    return (handle for no, handle in zip(row[7], handles, strict=True) if no == dependant)
 
 
 def _means(task: Task, handles: str | None) -> str:

@@ -5,6 +5,7 @@ Stored runs rely on the numbers: `no` is the index in `Workflow.nodes`, for ever
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,8 +32,10 @@ class PlanNode:
     node: Node
     upstream: tuple[int, ...]
     dependants: tuple[int, ...]
-    #: Beside `dependants`: "big,huge" when only these handles lead there, None for any.
-    handles: tuple[str | None, ...]
+    #: Edges that lead here: two handles of one branch are two, each taken or skipped by itself.
+    edges_in: int
+    #: (dependant, handle) of each edge that leads on; None where any outcome is taken.
+    edges_out: tuple[tuple[int, str | None], ...]
     #: Tasks whose output the config reads.
     needs: tuple[int, ...]
     #: The node's own policy, or the workflow's.
@@ -72,8 +75,9 @@ class Plan:
     def start_rows(self) -> list[list[Any]]:
         """What starting a run writes, one JSON-ready row a task.
 
-        `[no, id, type, queue, priority, trigger_rule, n_upstream, dependants,
-        handles or null, max_attempts, max_losses, timeout_s]`
+        `[no, id, type, queue, priority, trigger_rule, n_edges_in, dependants,
+        handles or null, max_attempts, max_losses, timeout_s]`; a dependant stands once for each
+        edge to it, with that edge's handle beside it.
         """
         return [
             [
@@ -83,9 +87,11 @@ class Plan:
                 task.node.queue,
                 task.node.priority,
                 task.node.trigger_rule.value,
-                len(task.upstream),
-                list(task.dependants),
-                list(task.handles) if any(task.handles) else None,
+                task.edges_in,
+                [no for no, _ in task.edges_out],
+                [handle for _, handle in task.edges_out]
+                if any(handle for _, handle in task.edges_out)
+                else None,
                 task.retry.max_attempts,
                 task.retry.max_losses,
                 task.timeout_s,
@@ -107,7 +113,8 @@ def compile(workflow: Workflow) -> Plan:  # noqa: A001
     for source, row in enumerate(dependants):
         for target in row:
             upstream[target].append(source)
-    handles = _handles(workflow, numbers)
+    edges_out = _edges_out(workflow, numbers)
+    edges_in = Counter(target for row in edges_out for target, _ in row)
     reads = [_reads(node) for node in workflow.nodes]
     nodes = tuple(
         PlanNode(
@@ -115,7 +122,8 @@ def compile(workflow: Workflow) -> Plan:  # noqa: A001
             node,
             tuple(upstream[no]),
             tuple(dependants[no]),
-            tuple(handles.get((no, target)) for target in dependants[no]),
+            edges_in[no],
+            edges_out[no],
             tuple(sorted(numbers[name] for name in reads[no]["nodes"] if name in numbers)),
             node.retry or workflow.settings.retry,
             DEFAULT_TIMEOUT_S if node.timeout_s is None else node.timeout_s,
@@ -151,16 +159,18 @@ def _refuse_broken(
         raise InvalidDefinition([Problem("nodes", "cycle", "the nodes form a cycle")])
 
 
-def _handles(workflow: Workflow, numbers: dict[str, int]) -> dict[tuple[int, int], str | None]:
-    """The handles by pair of numbers; a plain edge beside them makes it None."""
-    found: dict[tuple[int, int], dict[str, None] | None] = {}
+def _edges_out(
+    workflow: Workflow, numbers: dict[str, int]
+) -> list[tuple[tuple[int, str | None], ...]]:
+    """For each node the edges that lead on, each once, those to one dependant side by side."""
+    rows: list[dict[int, dict[str | None, None]]] = [{} for _ in workflow.nodes]
     for edge in workflow.edges:
-        pair = numbers[edge.source], numbers[edge.target]
-        if edge.source_handle is None:
-            found[pair] = None
-        elif (known := found.setdefault(pair, {})) is not None:
-            known[edge.source_handle] = None
-    return {pair: ",".join(names) if names else None for pair, names in found.items()}
+        handles = rows[numbers[edge.source]].setdefault(numbers[edge.target], {})
+        handles[edge.source_handle] = None
+    return [
+        tuple((target, handle) for target, handles in row.items() for handle in handles)
+        for row in rows
+    ]
 
 
 def _output_needs(workflow: Workflow, numbers: dict[str, int]) -> tuple[int, ...]:

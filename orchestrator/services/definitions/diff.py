@@ -6,14 +6,20 @@ Where a node stands on the canvas counts; the ids of edges do not, since YAML ha
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any
 
 from orchestrator.services.definitions.yaml_form import to_yaml
 
-#: Longer texts are not compared line by line: that may take the square of their length.
-MAX_LINES = 5_000
+#: Longer texts are not compared line by line.
+MAX_LINES = 20_000
+#: Nor are those of which more is left, in lines of one times lines of the other, once what they
+#: begin and end with alike is cut off: that may take as many comparisons.
+MAX_COMPARED = 1_000_000
+_CONTEXT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +36,7 @@ class Change:
 class Difference:
     """All differences by part of the definition, and the YAML as a unified diff.
 
-    `text` is empty where nothing differs, and None where a text has more than MAX_LINES lines.
+    `text` is empty where nothing differs, and None where it would take too long.
     """
 
     nodes: tuple[Change, ...]
@@ -42,9 +48,12 @@ class Difference:
 
 
 def compare(
-    old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, str] = ("from", "to")
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    names: tuple[str, str] = ("from", "to"),
+    text: str | EllipsisType | None = ...,
 ) -> Difference:
-    """Return what has to be done to `old` to make it `new`."""
+    """Return what has to be done to `old` to make it `new`; `text` where it is known already."""
     about = ("name", "description")
     return Difference(
         nodes=tuple(_keyed("nodes", _nodes(old), _nodes(new))),
@@ -56,7 +65,7 @@ def compare(
             for name in about
             if (old.get(name) or "") != (new.get(name) or "")
         ),
-        text=_unified(old, new, names),
+        text=_unified(old, new, names) if isinstance(text, EllipsisType) else text,
     )
 
 
@@ -110,8 +119,39 @@ def _differ(one: Any, two: Any) -> bool:
 
 
 def _unified(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, str]) -> str | None:
+    if max(len(side["nodes"]) for side in (old, new)) > MAX_LINES // 2:
+        return None
     before, after = (to_yaml(side).splitlines() for side in (old, new))
     if max(len(before), len(after)) > MAX_LINES:
         return None
-    lines = difflib.unified_diff(before, after, *names, lineterm="")
-    return "".join(f"{line}\n" for line in lines)
+    start, end = _alike(before, after)
+    one, two = len(before) - start - end, len(after) - start - end
+    if one * two > MAX_COMPARED:
+        return None
+    # A few lines around what differs, as a unified diff shows them.
+    cut, left = max(0, start - _CONTEXT), max(0, end - _CONTEXT)
+    lines = difflib.unified_diff(
+        before[cut : len(before) - left], after[cut : len(after) - left], *names, lineterm=""
+    )
+    return "".join(f"{_moved(line, cut)}\n" for line in lines)
+
+
+def _alike(before: list[str], after: list[str]) -> tuple[int, int]:
+    """How many lines two texts begin, and then end, with alike."""
+    most = min(len(before), len(after))
+    start = next((no for no in range(most) if before[no] != after[no]), most)
+    most -= start
+    end = next((no for no in range(most) if before[-1 - no] != after[-1 - no]), most)
+    return start, end
+
+
+_HUNK = re.compile(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@\Z")
+
+
+def _moved(line: str, by: int) -> str:
+    """A line of a diff; where a hunk begins, the numbers of the whole text."""
+    found = _HUNK.match(line)
+    if found is None:
+        return line
+    old, new = int(found[1]) + by, int(found[3]) + by
+    return f"@@ -{old}{found[2] or ''} +{new}{found[4] or ''} @@"

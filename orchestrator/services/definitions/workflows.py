@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,9 @@ from orchestrator.services.definitions.diff import Difference, compare
 from orchestrator.services.definitions.reading import read_definition, shape_of
 from orchestrator.services.quotas import Quotas
 
+#: Differences of versions that are remembered, as text: to make one may take seconds.
+KNOWN_TEXTS = 16
+
 
 class Workflows:
     """The use cases around definitions. `tenant_id` always comes from the caller's credential."""
@@ -31,6 +35,8 @@ class Workflows:
         self._store = store
         self._quotas = quotas or Quotas(store, {}, clock)
         self._clock = clock
+        self._known_lock = Lock()
+        self._known_texts: dict[tuple[UUID, int, int, str], str | None] = {}
 
     def create(
         self,
@@ -171,8 +177,19 @@ class Workflows:
         start = max(1, to - 1) if older is None else older
         one = self.version(tenant_id, workflow_id, start)
         two = self.version(tenant_id, workflow_id, to)
-        names = f"{saved.name} v{start}", f"{saved.name} v{to}"
-        return start, to, compare(one.definition, two.definition, names)
+        key = (workflow_id, start, to, saved.name)
+        with self._known_lock:
+            text = self._known_texts.get(key, ...)
+        found = compare(
+            one.definition, two.definition, (f"{saved.name} v{start}", f"{saved.name} v{to}"), text
+        )
+        if text is ...:
+            # Versions never change; whose they are was asked above.
+            with self._known_lock:
+                while len(self._known_texts) >= KNOWN_TEXTS:
+                    self._known_texts.pop(next(iter(self._known_texts)))
+                self._known_texts[key] = found.text
+        return start, to, found
 
     def roll_back(
         self,

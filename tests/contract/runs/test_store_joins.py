@@ -9,6 +9,8 @@ import pytest
 
 from orchestrator.models.runs.run import RunState
 from orchestrator.ports.moves import Owner, Take
+from orchestrator.services.definitions.reading import from_yaml, read_definition
+from orchestrator.services.definitions.workflows import stored_plan
 from tests.contract.player import OWNER, Player
 from tests.contract.rigs import Rig
 from tests.factories import chain, diamond, join_of, node, plan
@@ -154,6 +156,31 @@ def test_two_handles_to_one_target_need_one_taken(rig: Rig) -> None:
         player = Player(rig.store, BRANCH)
         player.do("pick", output={"taken": taken})
         assert player.task("either").state == state, taken
+
+
+@pytest.mark.parametrize(
+    ("rule", "taken", "state"),
+    [
+        ("all_success", ["big"], "skipped"),
+        ("all_success", ["big", "small"], "queued"),
+        ("none_failed_min_one_success", ["big"], "queued"),
+        ("none_failed_min_one_success", [], "skipped"),
+        ("none_skipped", ["small"], "skipped"),
+        ("all_done", [], "queued"),
+    ],
+)
+def test_two_edges_of_one_branch_are_two_upstreams(
+    rig: Rig, rule: str, taken: list[str], state: str
+) -> None:
+    """As `needs: [pick.big, pick.small]` is compiled."""
+    flow = from_yaml(
+        "name: w\nnodes:\n  pick:\n    type: branch\n"
+        "    config: {cases: [{when: 'true', handle: big}], default: small}\n"
+        f"  end: {{type: noop, needs: [pick.big, pick.small], trigger_rule: {rule}}}"
+    )
+    player = Player(rig.store, stored_plan(read_definition(flow)))
+    player.do("pick", output={"taken": taken})
+    assert player.task("end").state == state
 
 
 @pytest.mark.parametrize(

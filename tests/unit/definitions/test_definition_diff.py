@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from difflib import unified_diff
 from typing import Any
 
 import pytest
 
 from orchestrator.services.definitions.diff import MAX_LINES, Change, compare
-from orchestrator.services.definitions.reading import read_definition, shape_of
+from orchestrator.services.definitions.reading import read_definition, shape_of, to_yaml
 
 
 def shape(config: Any = None, **more: Any) -> dict[str, Any]:
@@ -56,8 +58,35 @@ def test_retries_and_inputs_have_their_own_parts() -> None:
 
 
 def test_very_long_definitions_have_no_text() -> None:
-    nodes = [{"id": f"n{i}", "type": "noop"} for i in range(MAX_LINES // 2)]
-    big = shape_of(read_definition({"name": "x", "nodes": nodes}))
+    big = {**shape(), "nodes": [{"id": f"n{i}", "type": "noop"} for i in range(MAX_LINES)]}
     found = compare(shape(), big)
     assert found.text is None
-    assert len(found.nodes) == len(nodes) + 1
+    assert len(found.nodes) == MAX_LINES + 1
+
+
+def test_what_would_take_long_to_compare_has_no_text() -> None:
+    one = {f"k{no}": {"v": no % 2} for no in range(2000)}
+    two = {f"k{no}": {"v": no % 3} for no in range(2000, 0, -1)}
+    before, after = shape(), shape()
+    before["nodes"][0]["data"]["config"] = one
+    after["nodes"][0]["data"]["config"] = two
+    began = time.thread_time()
+    assert compare(before, after).text is None
+    assert time.thread_time() - began < 5
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 500, 997, 998, 999])
+@pytest.mark.parametrize("change", ["added", "removed", "changed"])
+def test_the_text_is_that_of_a_whole_comparison(at: int, change: str) -> None:
+    rows: list[Any] = [{"row": no} for no in range(1000)]
+    other = {
+        "added": [*rows[:at], {"row": "new"}, *rows[at:]],
+        "removed": [*rows[:at], *rows[at + 1 :]],
+        "changed": [*rows[:at], {"row": "new"}, *rows[at + 1 :]],
+    }[change]
+    before, after = shape(), shape()
+    before["nodes"][0]["data"]["config"] = {"l": rows}
+    after["nodes"][0]["data"]["config"] = {"l": other}
+    texts = [to_yaml(side).splitlines() for side in (before, after)]
+    whole = "".join(f"{line}\n" for line in unified_diff(*texts, "from", "to", lineterm=""))
+    assert compare(before, after).text == whole

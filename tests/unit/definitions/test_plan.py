@@ -46,7 +46,8 @@ def test_numbers_neighbours_and_handles() -> None:
         ("default", "slow"),
     )
     pick = plan.by_id("pick")
-    assert (pick.no, pick.dependants, pick.handles) == (1, (2, 3), ("big,huge", None))
+    assert (pick.no, pick.dependants) == (1, (2, 3))
+    assert pick.edges_out == ((2, "big"), (2, "huge"), (3, "big"), (3, None))
     log = plan.by_id("log")
     assert (log.upstream, log.needs) == ((1, 2), (1, 2))
 
@@ -63,14 +64,14 @@ def test_start_rows_are_json_and_carry_policies() -> None:
             5,
             "all_success",
             0,
-            [2, 3],
-            ["big,huge", None],
+            [2, 2, 3, 3],
+            ["big", "huge", "big", None],
             4,
             3,
             300.0,
         ],
-        [2, "read", "transform", "default", 5, "all_success", 1, [3], None, 1, 0, 9],
-        [3, "log", "http", "default", 5, "all_success", 2, [0], None, 1, 0, 300.0],
+        [2, "read", "transform", "default", 5, "all_success", 2, [3], None, 1, 0, 9],
+        [3, "log", "http", "default", 5, "all_success", 3, [0], None, 1, 0, 300.0],
     ]
 
 

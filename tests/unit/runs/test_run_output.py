@@ -77,8 +77,8 @@ class Rig:
 
 @pytest.mark.parametrize(
     "output",
-    [r"'\u0000'", r"{'a\u0000': 1}", "inputs.nobody.told"],
-    ids=["NUL", "a key", "an error"],
+    [r"'\u0000'", r"""parse_json('"\\ud800"')""", r"{'a\u0000': 1}", "inputs.nobody.told"],
+    ids=["NUL", "half a pair", "a key", "an error"],
 )
 def test_a_value_that_no_database_keeps_fails_the_run_with_a_reason(output: str) -> None:
     run = Rig(output).end()
