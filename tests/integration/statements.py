@@ -29,7 +29,8 @@ def hearing() -> Iterator[list[str]]:
     factory = type("Hearing", (_Hearing,), {"heard": heard})
 
     def listening(role: Role) -> dict[str, Any]:
-        return {**connecting(role), "cursor_factory": factory} if role is Role.API else {}
+        made = connecting(role)
+        return {**made, "cursor_factory": factory} if role is Role.API else made
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pools, "connecting", listening)

@@ -184,6 +184,7 @@ def test_a_worker_goes_on_after_answers_that_were_lost(rig: Rig, tmp_path: Path)
 def test_a_worker_that_fails_itself_gives_up_what_it_holds(rig: Rig, tmp_path: Path) -> None:
     player, runtime = started(rig.store, tmp_path, observers=[Deaf()])
     assert runtime.execute(player.run_id, [(0, 1)])
-    assert player.states() == {"n0": "succeeded", "n1": "retrying", "n2": "pending"}
+    # Its delay is 0: it is queued for its next attempt at once.
+    assert player.states() == {"n0": "succeeded", "n1": "queued", "n2": "pending"}
     (past,) = rig.store.reads.attempts(player.run_id, 1)
     assert past["state"] == "lost"
