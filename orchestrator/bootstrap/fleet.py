@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.adapters.postgres.connections.single_connection import SingleConnection
 from orchestrator.adapters.postgres.fleet import PostgresFleet
-from orchestrator.adapters.postgres.single_connection import SingleConnection
 from orchestrator.ports.fleet import Fleet, Held
 from orchestrator.settings import Settings
 

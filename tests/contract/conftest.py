@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.adapters.memory.access import MemoryAccess
 from orchestrator.adapters.postgres.access.access import PostgresAccess
-from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.adapters.postgres.connections.pool import Pool
 from orchestrator.ports.access import AccessStore
 from tests.conftest import Databases
 from tests.contract.rigs import MemoryRig, PostgresRig, Rig

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.adapters.postgres import pool as pools
-from orchestrator.adapters.postgres.row_security import Role, TenantCursor, connecting
+from orchestrator.adapters.postgres.connections import pool as pools
+from orchestrator.adapters.postgres.connections.row_security import Role, TenantCursor, connecting
 
 
 class _Hearing(TenantCursor):

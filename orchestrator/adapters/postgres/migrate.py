@@ -15,8 +15,8 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from orchestrator.adapters.postgres.connections.pool import normal_url
 from orchestrator.adapters.postgres.partitions import make_months
-from orchestrator.adapters.postgres.pool import normal_url
 from orchestrator.errors import StoreUnavailable
 
 #: Any constant that no other program takes in this database.

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.postgres.access.audit import with_changes, with_entry
+from orchestrator.adapters.postgres.connections.pool import Pool, dumps
 from orchestrator.adapters.postgres.decoding import moved
-from orchestrator.adapters.postgres.pool import Pool, dumps
 from orchestrator.models.runs.run import RunState
 from orchestrator.ports.acting import acting
 from orchestrator.ports.moves import Ending, LogLine, Mark, Moved, NewRun, Owner, Take

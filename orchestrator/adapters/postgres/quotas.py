@@ -11,8 +11,8 @@ from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from orchestrator.adapters.postgres.access.tables import quotas, secrets
+from orchestrator.adapters.postgres.connections.pool import Pool
 from orchestrator.adapters.postgres.decoding import moved
-from orchestrator.adapters.postgres.pool import Pool
 from orchestrator.adapters.postgres.tables import runs, tenants, workflows
 from orchestrator.errors import NotFound
 from orchestrator.models.audit import digest_of

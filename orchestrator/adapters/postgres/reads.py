@@ -10,8 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Column, ColumnElement, Select, Table, Text, cast, func, select, text
 
+from orchestrator.adapters.postgres.connections.pool import Pool, guarded
 from orchestrator.adapters.postgres.log_lines import log_lines
-from orchestrator.adapters.postgres.pool import Pool, guarded
 from orchestrator.adapters.postgres.tables import (
     attempts,
     events,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from orchestrator.adapters.postgres.pool import Pool, dumps
+from orchestrator.adapters.postgres.connections.pool import Pool, dumps
 from orchestrator.adapters.postgres.quotas import PostgresQuotaChecks
 from orchestrator.models.audit import digest_of
 from orchestrator.models.secret import Sealed, SealedSecret, Secret, Variable

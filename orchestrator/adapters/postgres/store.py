@@ -12,13 +12,17 @@ import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
 from orchestrator.adapters.postgres.access.audit import PostgresAudit, record
-from orchestrator.adapters.postgres.deadlines import BoundedConnection, BoundedCursor, Deadlines
+from orchestrator.adapters.postgres.connections.deadlines import (
+    BoundedConnection,
+    BoundedCursor,
+    Deadlines,
+)
+from orchestrator.adapters.postgres.connections.pool import Pool, guarded, normal_url, plain_url
+from orchestrator.adapters.postgres.connections.row_security import Role
 from orchestrator.adapters.postgres.fleet import PostgresFleet
 from orchestrator.adapters.postgres.moves import PostgresMoves
-from orchestrator.adapters.postgres.pool import Pool, guarded, normal_url, plain_url
 from orchestrator.adapters.postgres.quotas import PostgresQuotas
 from orchestrator.adapters.postgres.reads import PostgresReads
-from orchestrator.adapters.postgres.row_security import Role
 from orchestrator.adapters.postgres.secrets import PostgresSecrets, PostgresVariables
 from orchestrator.adapters.postgres.unit_of_work import PostgresUnitOfWork
 

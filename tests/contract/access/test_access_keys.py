@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.adapters.memory.access import MemoryAccess
 from orchestrator.adapters.postgres.access.access import PostgresAccess
-from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.adapters.postgres.connections.pool import Pool
 from orchestrator.errors import NameTaken, NotFound
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.access import (

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.adapters.postgres.access.access import PostgresAccess
 from orchestrator.adapters.postgres.access.tables import users as user_rows
-from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.adapters.postgres.connections.pool import Pool
 from orchestrator.errors import NameTaken
 from orchestrator.models.access.permissions import Principal, PrincipalKind
 from orchestrator.models.ids import DEFAULT_TENANT

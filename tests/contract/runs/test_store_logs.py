@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import create_engine, event
 from sqlalchemy.pool import NullPool
 
+from orchestrator.adapters.postgres.connections.pool import normal_url
 from orchestrator.adapters.postgres.log_lines import log_lines
-from orchestrator.adapters.postgres.pool import normal_url
 from orchestrator.models.definitions.saved import WorkflowStatus
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.log_lines import LogFilter, LogPage

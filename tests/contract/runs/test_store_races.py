@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from sqlalchemy import text
 
-from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.adapters.postgres.connections.pool import Pool
 from orchestrator.bootstrap.core import SystemClock
 from orchestrator.errors import StoreUnavailable
 from orchestrator.models.definitions.saved import WorkflowStatus

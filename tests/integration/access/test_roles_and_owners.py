@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from orchestrator.adapters.embedded.services import EmbeddedServices
+from orchestrator.adapters.postgres.connections.row_security import Role
 from orchestrator.adapters.postgres.migrate import head, migrate
-from orchestrator.adapters.postgres.row_security import Role
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.errors import SettingsError, StoreUnavailable
 from orchestrator.models.access.permissions import ADMIN

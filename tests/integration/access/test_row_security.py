@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.adapters.postgres.access.tables import metadata
-from orchestrator.adapters.postgres.row_security import Role
+from orchestrator.adapters.postgres.connections.row_security import Role
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.errors import NameTaken, NotFound
 from orchestrator.models.ids import DEFAULT_TENANT

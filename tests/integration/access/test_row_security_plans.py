@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pytest
 
-from orchestrator.adapters.postgres.row_security import Role
+from orchestrator.adapters.postgres.connections.row_security import Role
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.models.access.permissions import ADMIN
 from orchestrator.models.runs.run import RunState

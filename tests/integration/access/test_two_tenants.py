@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.live import MemoryChannel
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
-from orchestrator.adapters.postgres.row_security import Role
+from orchestrator.adapters.postgres.connections.row_security import Role
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.bootstrap.core import Core

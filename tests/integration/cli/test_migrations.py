@@ -15,9 +15,9 @@ from sqlalchemy import CheckConstraint, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from orchestrator.adapters.postgres.access.tables import metadata
+from orchestrator.adapters.postgres.connections.pool import normal_url
 from orchestrator.adapters.postgres.migrate import head, migrate, scripts
 from orchestrator.adapters.postgres.partitions import PARTITIONED
-from orchestrator.adapters.postgres.pool import normal_url
 from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.models.ids import lowest_uuid7
 from tests.contract.player import Player

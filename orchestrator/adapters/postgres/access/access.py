@@ -36,7 +36,7 @@ from orchestrator.adapters.postgres.access.tables import (
     users,
     workflow_grants,
 )
-from orchestrator.adapters.postgres.pool import Pool
+from orchestrator.adapters.postgres.connections.pool import Pool
 from orchestrator.errors import NameTaken
 from orchestrator.ports.access import Identity, Session, Standing, User, UserState
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select
 
 from orchestrator.adapters.postgres.access.tables import audit_log
-from orchestrator.adapters.postgres.pool import Pool, dumps
+from orchestrator.adapters.postgres.connections.pool import Pool, dumps
 from orchestrator.models.audit import AuditEntry, Happening, Head, recordable
 from orchestrator.ports.acting import Acting
 from orchestrator.ports.audit import AuditFilter

@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
-from orchestrator.adapters.postgres.deadlines import BoundedConnection, BoundedCursor
+from orchestrator.adapters.postgres.connections.deadlines import BoundedConnection, BoundedCursor
 from orchestrator.ports.acting import acting
 
 

@@ -24,9 +24,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from orchestrator.adapters.postgres.deadlines import Deadlines, answers
-from orchestrator.adapters.postgres.row_security import Role, connecting, of_access
-from orchestrator.adapters.postgres.unavailable import away, driver_guarded, quiet
+from orchestrator.adapters.postgres.connections.deadlines import Deadlines, answers
+from orchestrator.adapters.postgres.connections.row_security import Role, connecting, of_access
+from orchestrator.adapters.postgres.connections.unavailable import away, driver_guarded, quiet
 from orchestrator.errors import StoreUnavailable
 from orchestrator.ports.acting import Acting, acting
 

@@ -17,7 +17,7 @@ import orjson
 import psycopg2
 import psycopg2.extras
 
-from orchestrator.adapters.postgres.unavailable import driver_guarded
+from orchestrator.adapters.postgres.connections.unavailable import driver_guarded
 
 
 class SingleConnection:
