@@ -169,8 +169,8 @@ def redis_url(redis_server_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_servers(shared_database_url: str, redis_server_url: str) -> Iterator[Servers]:
-    made = Servers(shared_database_url, redis_server_url)
+def shared_servers(databases: Databases, redis_server_url: str) -> Iterator[Servers]:
+    made = Servers(databases.migrated(), redis_server_url)
     yield made
     made.close()
 

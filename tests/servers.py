@@ -19,6 +19,10 @@ _NUMBERS = count(1)
 _TABLES = [
     t.name for t in reversed(metadata.sorted_tables) if t.name not in {"tenants", "alembic_version"}
 ]
+#: Deletes every row but the first tenant.
+EMPTY = "; ".join(
+    (*(f"DELETE FROM {t}" for t in _TABLES), f"DELETE FROM tenants WHERE id <> '{DEFAULT_TENANT}'")
+)
 
 
 class Servers:
@@ -44,8 +48,7 @@ class Servers:
         """Delete every key, and every row but the first tenant (a millisecond or two)."""
         if keys := self.key_names():
             self.client.delete(*keys)
-        gone = "; ".join(f"DELETE FROM {name}" for name in _TABLES)
-        self.run(f"{gone}; DELETE FROM tenants WHERE id <> '{DEFAULT_TENANT}'")
+        self.run(EMPTY)
 
     def rows(self) -> str:
         """Return everything that is stored, as text."""

@@ -273,8 +273,8 @@ def test_what_could_not_be_stored_is_not_counted(servers: Servers) -> None:
     assert used[Quota.STORAGE_BYTES] == 0
 
 
-def test_bytes_of_the_record_are_counted_and_bound_what_is_new() -> None:
-    rig = Rig(record_bytes=4000)
+def test_bytes_of_the_record_are_counted_and_bound_what_is_new(servers: Servers) -> None:
+    rig = Rig(servers, record_bytes=4000)
 
     def used() -> int:
         rig.engine.quotas.note_record()
@@ -294,8 +294,10 @@ def test_bytes_of_the_record_are_counted_and_bound_what_is_new() -> None:
     rig.start(1)
 
 
-def test_bytes_wait_for_a_record_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig()
+def test_bytes_wait_for_a_record_that_is_away(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(servers)
     quotas = rig.engine.quotas
 
     def away(*_: object) -> int:
