@@ -18,6 +18,7 @@ from orchestrator.adapters.embedded.services import EmbeddedServices, Endpoints
 from orchestrator.adapters.postgres.migrate import migrate
 from orchestrator.errors import EmbeddedUnavailable
 from orchestrator.ports.acting import acting
+from tests.servers import Servers
 
 
 def _unavailable(why: str) -> None:
@@ -165,3 +166,25 @@ def redis_url(redis_server_url: str) -> str:
     client.flushdb()
     client.close()
     return redis_server_url
+
+
+@pytest.fixture(scope="session")
+def shared_servers(databases: Databases, redis_server_url: str) -> Iterator[Servers]:
+    made = Servers(databases.migrated(), redis_server_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def servers(shared_servers: Servers) -> Servers:
+    """A record with nothing in it, and a Redis, for one test."""
+    shared_servers.empty()
+    return shared_servers
+
+
+@pytest.fixture(scope="module")
+def module_servers(databases: Databases, redis_server_url: str) -> Iterator[Servers]:
+    """The same for all tests of a module: nobody else empties it."""
+    made = Servers(databases.migrated(), redis_server_url)
+    yield made
+    made.close()

@@ -28,7 +28,7 @@ from orchestrator.ports.live import Channel, Observer
 from orchestrator.ports.quotas import SocketLeases
 from orchestrator.ports.runtime import Artifacts, Clock
 from orchestrator.ports.secrets import SecretBackend
-from orchestrator.ports.store import Store
+from orchestrator.ports.store import Record
 from orchestrator.services.artifacts import CountedArtifacts
 from orchestrator.services.auditing import Auditing
 from orchestrator.services.definitions.workflows import Workflows
@@ -62,7 +62,7 @@ class Core:
     """Everything a process needs, built once and handed down."""
 
     settings: Settings
-    store: Store
+    store: Record
     #: How long its operations take, where that is measured.
     store_seconds: Histogram | None
     dispatcher: Dispatcher
@@ -117,12 +117,7 @@ def channel_keys(settings: Settings) -> list[bytes]:
 
 
 def socket_leases(settings: Settings) -> SocketLeases:
-    """Return the counter of open sockets: in Redis, or in memory where there is none."""
-    if not settings.redis.url:
-        # Only here: it brings a whole store in memory along.
-        from orchestrator.adapters.memory.quotas import MemorySockets
-
-        return MemorySockets()
+    """Return the counter of open sockets."""
     redis = settings.redis
     return RedisSockets(redis.url, prefix=redis.prefix, timeout_s=redis.timeout_s)
 
@@ -132,8 +127,6 @@ def rate_windows(settings: Settings, *, strict: tuple[str, ...]) -> tuple[str, d
 
     Requests of the `strict` classes are counted by the process itself while Redis is away.
     """
-    if not settings.redis.url:
-        return "memory://", {}
     # Only here: it is of no use to workers, and not small.
     from orchestrator.adapters.redis.limiter import SCHEME
 
@@ -144,7 +137,7 @@ def rate_windows(settings: Settings, *, strict: tuple[str, ...]) -> tuple[str, d
     }  # fmt: skip
 
 
-def secrets(settings: Settings, store: Store, quotas: Quotas) -> Secrets:
+def secrets(settings: Settings, store: Record, quotas: Quotas) -> Secrets:
     """Return the secrets of an installation, wherever they are kept; SettingsError."""
     given = [key for key in map(str.strip, settings.secrets.keys.split(",")) if key]
     if short := sum(len(key) < 32 for key in given):
@@ -160,7 +153,7 @@ def secrets(settings: Settings, store: Store, quotas: Quotas) -> Secrets:
     return Secrets(_outside(settings), writable=None, sealed=sealed)
 
 
-def variables(settings: Settings, store: Store, quotas: Quotas | None = None) -> Variables:
+def variables(settings: Settings, store: Record, quotas: Quotas | None = None) -> Variables:
     """Return the variables of an installation; SettingsError for what can be no environment."""
     if settings.environment and not ENVIRONMENT.match(settings.environment):
         raise SettingsError("ZQ_ENVIRONMENT holds at most 32 of a-z 0-9 _ -")
@@ -208,7 +201,9 @@ def secrets_beside(settings: Settings) -> Iterator[Secrets]:
         store.close()
 
 
-def _access(settings: Settings, store: Store, clock: Clock, replace: Mapping[str, Any]) -> Access:
+def _access(
+    settings: Settings, store: PostgresStore, clock: Clock, replace: Mapping[str, Any]
+) -> Access:
     # Only here: passwords and tokens come with large libraries.
     from orchestrator.bootstrap.access import access
 

@@ -11,7 +11,7 @@ from prometheus_client import Histogram
 from orchestrator.ports.fleet import Fleet
 from orchestrator.ports.moves import Moves
 from orchestrator.ports.reads import Reads
-from orchestrator.ports.store import Store
+from orchestrator.ports.store import Record
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
 
@@ -27,9 +27,9 @@ def store_seconds() -> Histogram:
     )
 
 
-def timed(store: Store, seconds: Histogram) -> Store:
+def timed(store: Record, seconds: Histogram) -> Record:
     """Return the store with every operation of its moves, reads and fleet measured."""
-    return cast("Store", _Timed(store, {
+    return cast("Record", _Timed(store, {
         "moves": _port(Moves, store.moves, seconds),
         "reads": _port(Reads, store.reads, seconds),
         "fleet": _port(Fleet, store.fleet, seconds),

@@ -1,4 +1,7 @@
-"""The record: its parts, and one transaction over several of them. Postgres answers, or memory.
+"""The record: its parts, and one transaction over several of them.
+
+`Store` is what runs need, and answered by Postgres and by memory; `Record` only Postgres answers.
+
 
 Every method raises `StoreUnavailable` when the record cannot be reached; then nothing was changed.
 """
@@ -47,7 +50,7 @@ class UnitOfWork(Protocol):
 
 
 class Store(Protocol):
-    """The record's front door."""
+    """Workflows and their runs."""
 
     @property
     def moves(self) -> Moves:
@@ -65,18 +68,6 @@ class Store(Protocol):
     def quotas(self) -> QuotaRecord:
         """What tenants may use, and what they do use."""
 
-    @property
-    def secrets(self) -> SecretRows:
-        """Secrets, sealed."""
-
-    @property
-    def variables(self) -> VariableRows:
-        """Plain values by name and environment."""
-
-    @property
-    def audit(self) -> Audit:
-        """Who did what: the audit log."""
-
     def begin(self) -> AbstractContextManager[UnitOfWork]:
         """Open a transaction: it commits on a clean exit and rolls back on an error."""
 
@@ -88,3 +79,19 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give the connections back."""
+
+
+class Record(Store, Protocol):
+    """The record's front door: the store, and what is kept beside runs."""
+
+    @property
+    def secrets(self) -> SecretRows:
+        """Secrets, sealed."""
+
+    @property
+    def variables(self) -> VariableRows:
+        """Plain values by name and environment."""
+
+    @property
+    def audit(self) -> Audit:
+        """Who did what: the audit log."""

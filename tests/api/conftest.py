@@ -1,4 +1,4 @@
-"""The API on a core in memory, reached through Flask's test client."""
+"""The API without workers, reached through Flask's test client."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from werkzeug.test import TestResponse
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.live import MemoryChannel
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
-from orchestrator.adapters.memory.store import MemoryStore
+from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.bootstrap.core import Core
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.task import Claim, Value
 from orchestrator.ports.moves import LogLine, Owner
 from orchestrator.ports.reads import RunFilter
-from orchestrator.settings import Auth, Settings, Web
+from orchestrator.settings import Auth, Redis, Settings, Web
 from tests.factories import SECRET_KEY, quick_passwords
+from tests.servers import Servers
+from web.access.shares import Shares
 from web.app import create_app
+from web.context import Shared, keep, shared
 
 #: Where this checkout lies: no answer may tell.
 HERE = Path(__file__).parents[2]
 KEY = "a-key-that-only-tests-know"
 MAX_BODY = 64 * 1024
+NOWHERE = "postgresql://127.0.0.1:1/none"
 #: One node each, or two where the second needs the first.
 ONE: dict[str, Any] = {"name": "one", "nodes": [{"id": "a", "type": "noop"}], "edges": []}
 TWO: dict[str, Any] = {
@@ -111,11 +115,14 @@ class Api:
         return sum(w.version for w in found), len(runs)
 
 
-def build_core(**replace: Any) -> Core:
-    """Return a core in memory; keywords replace its parts."""
+def build_core(servers: Servers | None = None, **replace: Any) -> Core:
+    """Return a core without workers; keywords replace its parts.
+
+    Without servers it answers what needs none: its routes, and the document.
+    """
     clock = bootstrap.SystemClock()
     parts: dict[str, Any] = {
-        "store": MemoryStore(clock),
+        "store": servers.store if servers else PostgresStore(NOWHERE),
         "channel": MemoryChannel(),
         "dispatcher": MemoryDispatcher(),
         "artifacts": MemoryArtifacts(),
@@ -124,18 +131,48 @@ def build_core(**replace: Any) -> Core:
         **replace,
     }
     auth = Auth(admin_key=KEY, secret_key=SECRET_KEY)
-    settings = Settings(auth=auth, web=Web(max_body_bytes=MAX_BODY, threads=4))
+    redis = servers.redis if servers else Redis(url="redis://127.0.0.1:1/0")
+    settings = Settings(auth=auth, redis=redis, web=Web(max_body_bytes=MAX_BODY, threads=4))
     return bootstrap.build(settings, measured=True, **parts)
 
 
+_APPS: list[tuple[Settings, Flask]] = []
+
+
+def _renew(app: Flask, core: Core) -> None:
+    was, web = shared(), core.settings.web
+    fresh = Shared(
+        core=core,
+        sockets=Shares(web.sockets),
+        waiters=Shares(max(1, web.threads // 2)),
+        run_started=was.run_started,
+        watching=was.watching,
+    )
+    keep(app.extensions, fresh)
+
+
+def app_for(core: Core) -> Flask:
+    """Return the application of a core: one built earlier where the settings are the same.
+
+    Building one takes longer than most tests do. What it counted for `/metrics` stays.
+    """
+    for settings, app in _APPS:
+        if settings == core.settings:
+            with app.app_context():
+                _renew(app, core)
+            return app
+    _APPS.append((core.settings, create_app(core)))
+    return _APPS[-1][1]
+
+
 @pytest.fixture
-def core() -> Core:
-    return build_core()
+def core(servers: Servers) -> Core:
+    return build_core(servers)
 
 
 @pytest.fixture
 def app(core: Core) -> Flask:
-    return create_app(core)
+    return app_for(core)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from orchestrator.models.access.permissions import ADMIN
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.access import User
 from orchestrator.settings import Limits
-from tests.api.conftest import build_core
-from web.app import create_app
+from tests.api.conftest import app_for, build_core
+from tests.servers import Servers
 
 PASSWORD = "correct horse battery"
 ORIGIN = "http://localhost"
@@ -114,7 +114,7 @@ class Browser:
         return self.client.get_cookie(name)
 
 
-def make_site(core: Core | None = None) -> Site:
+def make_site(servers: Servers) -> Site:
     """Return an application without limits."""
-    found = unlimited(core or build_core())
-    return Site(found, create_app(found))
+    found = unlimited(build_core(servers))
+    return Site(found, app_for(found))

@@ -19,6 +19,7 @@ import pytest
 from orchestrator.errors import BadRequest
 from orchestrator.models import strict_json
 from tests.api.conftest import MAX_BODY, ONE, Api, build_core, refused
+from tests.servers import Servers
 from web.app import create_app
 
 JSON = "application/json"
@@ -41,9 +42,9 @@ BODIES = (
 
 
 @pytest.fixture(scope="module")
-def api() -> Api:
+def api(module_servers: Servers) -> Api:
     """One application for all: nothing here changes it."""
-    core = build_core()
+    core = build_core(module_servers)
     found = Api(create_app(core).test_client(), core)
     found.saved = found.workflow({**ONE, "name": "was here before"})
     return found

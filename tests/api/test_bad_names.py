@@ -8,15 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.api.conftest import ONE, Api, build_core, refused
+from tests.servers import Servers
 from web.app import create_app
 
 UNKNOWN = "01890000-0000-7000-8000-000000000001"
 
 
 @pytest.fixture(scope="module")
-def api() -> Api:
+def api(module_servers: Servers) -> Api:
     """One application for all: nothing here changes it."""
-    core = build_core()
+    core = build_core(module_servers)
     found = Api(create_app(core).test_client(), core)
     found.saved = found.workflow({**ONE, "name": "was here before"})
     return found

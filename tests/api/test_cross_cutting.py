@@ -17,6 +17,7 @@ from flask_compress.compat import compression
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Settings, Web
 from tests.api.conftest import KEY, ONE, TWO, Api, build_core, refused
+from tests.servers import Servers
 from web.app import create_app
 from web.openapi import document as openapi
 from web.responses import deprecation
@@ -25,16 +26,16 @@ from web.schemas.health import AliveSchema
 PAGE = "https://ui.example.org"
 
 
-def app_with(**web: Any) -> Api:
-    core = build_core()
+def app_with(servers: Servers, **web: Any) -> Api:
+    core = build_core(servers)
     settings: Settings = replace(core.settings, web=Web(**web))
     object.__setattr__(core, "settings", settings)
     return Api(create_app(core).test_client(), core)
 
 
 @pytest.fixture
-def open_api() -> Api:
-    return app_with(origins=f" {PAGE}/ , http://localhost:5173")
+def open_api(servers: Servers) -> Api:
+    return app_with(servers, origins=f" {PAGE}/ , http://localhost:5173")
 
 
 def preflight(api: Api, origin: str, path: str = "/api/v1/runs/cancel") -> Any:
@@ -76,9 +77,9 @@ def test_without_origins_nobody_may(api: Api) -> None:
 
 
 @pytest.mark.parametrize("origins", ["*", "https://*.example.org", "ui.example.org", "https://a/b"])
-def test_origins_are_named_one_by_one(origins: str) -> None:
+def test_origins_are_named_one_by_one(origins: str, servers: Servers) -> None:
     with pytest.raises(SettingsError, match="ORIGINS"):
-        app_with(origins=origins)
+        app_with(servers, origins=origins)
 
 
 @pytest.mark.parametrize(

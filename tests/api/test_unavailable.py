@@ -12,6 +12,7 @@ from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.redis.channel import RedisChannel
 from orchestrator.errors import StoreUnavailable
 from tests.api.conftest import ONE, Api, build_core, refused
+from tests.servers import Servers
 from web.app import create_app
 
 
@@ -31,9 +32,9 @@ def postgres_away(closed_port: int) -> Iterator[Api]:
 
 
 @pytest.fixture
-def redis_away(closed_port: int) -> Api:
+def redis_away(servers: Servers, closed_port: int) -> Api:
     channel = RedisChannel(f"redis://127.0.0.1:{closed_port}/0", prefix="zq:", timeout_s=0.2)
-    core = build_core(channel=channel)
+    core = build_core(servers, channel=channel)
     core.dispatcher.up = False  # type: ignore[attr-defined]
     return Api(create_app(core).test_client(), core)
 

@@ -27,11 +27,11 @@ _FLOODS, _MATRIX = (
     "tests/integration/access/test_two_tenants.py",
 )
 _TOKENS, _KEYS = (
-    "tests/unit/access/test_access_tokens.py",
-    "tests/unit/access/test_access_api_keys.py",
+    "tests/integration/access/test_access_tokens.py",
+    "tests/integration/access/test_access_api_keys.py",
 )
 _SESSIONS, _LIVE = (
-    "tests/unit/access/test_access_sessions.py",
+    "tests/integration/access/test_access_sessions.py",
     "tests/integration/access/test_access_live.py",
 )
 
@@ -109,7 +109,7 @@ TESTED: Mapping[str, Tests] = MappingProxyType(
         },
         "J8": {
             _CREDENTIALS: ("j8_an_account", "j8_an_address"),
-            "tests/unit/access/test_access_signing_in.py": ("every_way_to_be_wrong",
+            "tests/integration/access/test_access_signing_in.py": ("every_way_to_be_wrong",
                                                              "same_statements"),
             "tests/api/access/test_limits.py": ("test_j8",),
             _LIVE: ("failed_sign_ins",),

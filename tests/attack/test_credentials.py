@@ -17,9 +17,10 @@ from joserfc.jwk import RSAKey
 from orchestrator.models.access.permissions import ADMIN
 from tests.attack.stack import Stack, refused, tells_nothing
 from tests.attack.tenants import MARK, Tenant
+from tests.integration.access.test_access_tokens import parts, signed
+from tests.integration.access_rig import Rig
 from tests.integration.serving import KEY
-from tests.unit.access.test_access_tokens import parts, signed
-from tests.unit.access_rig import Rig
+from tests.servers import Servers
 from tests.waiting import wait_for
 
 PASSWORD = "correct horse battery"
@@ -216,8 +217,8 @@ def test_j6_a_bent_key_is_none(name: str, stack: Stack) -> None:
     assert stack.ask("GET", "/runs", key).status_code == 200
 
 
-def test_j6_keys_of_others_revoked_or_in_the_address(stack: Stack) -> None:
-    _, foreign = Rig().access.keys.create(ADMIN, name="ci", roles=["owner"])
+def test_j6_keys_of_others_revoked_or_in_the_address(stack: Stack, servers: Servers) -> None:
+    _, foreign = Rig(servers).access.keys.create(ADMIN, name="ci", roles=["owner"])
     nobody(stack, foreign)
     made = stack.http.post("/api-keys", json={"name": "j6", "roles": ["viewer"]}).json()
     for name in ("key", "api_key", "access_token", "token", "authorization"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.place import Captured, Place, opened
+from tests.servers import Servers
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,9 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Place]:
-    """The API in memory, and a home of one's own."""
-    with opened(tmp_path, monkeypatch, capsys) as made:
+def place(
+    tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> Iterator[Place]:
+    """The API without workers, and a home of one's own."""
+    with opened(tmp_path, servers, monkeypatch, capsys) as made:
         yield made

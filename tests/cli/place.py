@@ -20,6 +20,7 @@ from orchestrator.bootstrap.core import Core
 from orchestrator.cli import main
 from orchestrator.client import sign_in
 from tests.api.conftest import KEY, Api, build_core
+from tests.servers import Servers
 from web.app import create_app
 
 Captured = pytest.CaptureFixture[str]
@@ -96,9 +97,11 @@ class Terminal(io.StringIO):
 
 
 @contextmanager
-def opened(folder: Path, patch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[Place]:
-    """Serve a core in memory until the block ends."""
-    core = build_core()
+def opened(
+    folder: Path, servers: Servers, patch: pytest.MonkeyPatch, capsys: Captured
+) -> Iterator[Place]:
+    """Serve a core without workers until the block ends."""
+    core = build_core(servers)
     app = create_app(core)
     api = Api(app.test_client(), core)
     server = make_server("127.0.0.1", 0, app, threaded=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.adapters.memory.access import MemoryAccess
 from orchestrator.adapters.postgres.access.access import PostgresAccess
 from orchestrator.adapters.postgres.connections.pool import Pool
 from orchestrator.ports.access import AccessStore
@@ -49,9 +48,7 @@ def pool(databases: Databases) -> Iterator[Pool]:
     made.close()
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def store(request: pytest.FixtureRequest) -> AccessStore:
+@pytest.fixture
+def store(pool: Pool) -> AccessStore:
     """A record of access."""
-    if request.param == "memory":
-        return MemoryAccess()
-    return PostgresAccess(request.getfixturevalue("pool"))
+    return PostgresAccess(pool)

@@ -22,12 +22,8 @@ from orchestrator.ports.store import Store
 from tests.factories import new_id
 from tests.integration.invariants import prepare, violations
 from tests.invariants import broken_in
+from tests.servers import EMPTY
 
-#: Every table that a test can have written.
-_WRITTEN = (
-    "runs", "run_counters", "run_tags", "tasks", "attempts", "events", "workers", "workflows",
-    "workflow_versions", "idempotency_keys",
-)  # fmt: skip
 #: What `migrations/functions/now_v1.sql` tells, some seconds later.
 _LATER = """
 CREATE OR REPLACE FUNCTION zq_now_v1() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS
@@ -132,7 +128,7 @@ class PostgresRig:
 
     def empty(self) -> None:
         """Delete every row a test can have made, and set the clock back to what it was."""
-        self.run("; ".join(f"DELETE FROM {table}" for table in _WRITTEN))
+        self.run(EMPTY)
         # Another rig may have left it ahead.
         if self.run("SELECT zq_now_v1() > clock_timestamp()")[0][0]:
             self.run(_LATER.format(ahead_s=0))

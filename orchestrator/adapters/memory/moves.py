@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.memory import mark as marking
-from orchestrator.adapters.memory.audit import MemoryAudit
 from orchestrator.adapters.memory.ending import end_run
 from orchestrator.adapters.memory.settle import Settlement
 from orchestrator.adapters.memory.tables import STARTABLE, RunRow, Tables, TaskRow, pack, unpack
@@ -31,11 +30,8 @@ _HOLDS_NO_ATTEMPT = frozenset(
 class MemoryMoves:
     """Answers `ports.moves.Moves`."""
 
-    def __init__(
-        self, tables: Tables, audit: MemoryAudit, start: Callable[[NewRun], Moved | None]
-    ) -> None:
+    def __init__(self, tables: Tables, start: Callable[[NewRun], Moved | None]) -> None:
         self._tables = tables
-        self._audit = audit
         self._start = start
 
     def store_run_of_newest(self, new: NewRun) -> Moved | None:
@@ -135,7 +131,6 @@ class MemoryMoves:
             run.open -= len(gone)
             last = end_run(run, now, None, None)
             events += [last] if last else []
-            self._audit.record_move(run_id, was, str(RunState.CANCELLING))
             return moved(run, events=tuple(events), settled=tuple(t.task_no for t in gone), was=was)
 
     def steer_run(self, run_id: UUID, was: RunState, to: RunState) -> Moved | None:
@@ -150,7 +145,6 @@ class MemoryMoves:
             now = self._tables.clock.now()
             run.state = to
             event = run.say(Kind.RUN, now, state=str(to))
-            self._audit.record_move(run_id, str(found), str(to))
             waiting: list[TaskRow] = []
             if to is RunState.RUNNING:
                 waiting = [t for t in run.tasks.values() if t.state is TaskState.QUEUED]
@@ -173,7 +167,6 @@ class MemoryMoves:
             if not marking.may_mark(run, task):
                 return moved(run, was=was)
             done = marking.carry_out(run, task, mark, self._tables.clock.now(), room)
-            self._audit.record_move(mark.name(run_id), was, mark.state, "task")
             return _settled(run, done, was=was)
 
     def take_output(self, run_id: UUID, lease_s: float) -> int | None:

@@ -15,7 +15,6 @@ from uuid import UUID
 import orjson
 
 from orchestrator.models.definitions.saved import SavedWorkflow, Version
-from orchestrator.models.quota import Quota
 from orchestrator.models.runs.event import Event, Kind
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import Claim, Task, TaskState
@@ -288,7 +287,6 @@ class Tables:
         self.runs: dict[UUID, RunRow] = {}
         self.workers: dict[UUID, WorkerRow] = {}
         #: Each tenant's own values.
-        self.quotas: dict[UUID, dict[Quota, int]] = {}
 
     def live_runs(self) -> list[RunRow]:
         """Return the runs that have not ended, oldest first."""

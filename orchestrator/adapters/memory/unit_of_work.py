@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.adapters.memory.moves import moved
-from orchestrator.adapters.memory.quotas import MemoryQuotaChecks
+from orchestrator.adapters.memory.quotas import NoQuotas
 from orchestrator.adapters.memory.rerun import take_over
 from orchestrator.adapters.memory.tables import (
     KeyRow,
@@ -46,7 +46,7 @@ class MemoryUnitOfWork:
         self._wakes = False
         self.workflows = MemoryWorkflows(tables, self._undo)
         self.keys = MemoryKeys(tables, self._undo)
-        self.quotas = MemoryQuotaChecks(tables)
+        self.quotas = NoQuotas()
 
     def store_run(self, new: NewRun) -> Moved:
         """See the port. NotFound when the tenant has no such workflow version."""
@@ -92,11 +92,6 @@ class MemoryUnitOfWork:
         started = self.store_run(like_origin)
         run = self._tables.runs[new.id]
         return take_over(run, origin, started, frozenset(again), new.room)
-
-    @property
-    def wrote(self) -> bool:
-        """True when there is something to commit."""
-        return bool(self._undo)
 
     def commit(self) -> None:
         """Keep what was done, and wake upkeep where it may sleep too long."""

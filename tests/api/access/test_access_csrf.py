@@ -11,6 +11,7 @@ from orchestrator.ports.access import User
 from tests.api.conftest import KEY, build_core, refused
 from tests.api.people import ORIGIN, PASSWORD, Browser, Site, make_site
 from tests.api.role_matrix import Route, routes_of
+from tests.servers import Servers
 from web.app import create_app
 
 UNSAFE = [r for r in routes_of(create_app(build_core())) if r.method != "GET" and r.need]
@@ -22,8 +23,8 @@ FOREIGN = (
 
 
 @pytest.fixture(scope="module")
-def site() -> Site:
-    return make_site()
+def site(module_servers: Servers) -> Site:
+    return make_site(module_servers)
 
 
 @pytest.fixture(scope="module")

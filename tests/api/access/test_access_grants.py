@@ -10,6 +10,7 @@ import pytest
 from orchestrator.models.access.permissions import ADMIN
 from tests.api.conftest import ONE, Api, refused
 from tests.api.people import Person, Site, make_site
+from tests.servers import Servers
 
 
 class Shared:
@@ -40,8 +41,8 @@ class Shared:
 
 
 @pytest.fixture
-def site() -> Site:
-    return make_site()
+def site(servers: Servers) -> Site:
+    return make_site(servers)
 
 
 @pytest.fixture

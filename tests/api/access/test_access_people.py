@@ -12,14 +12,15 @@ import pytest
 from orchestrator.models.access.permissions import ADMIN, ROLES
 from tests.api.conftest import refused
 from tests.api.people import PASSWORD, Person, Site, make_site
+from tests.servers import Servers
 
 NEW = {"email": "new@example.org", "name": "New", "roles": ["viewer"]}
 AS_IT_IS = {"name": "", "roles": ["viewer"], "state": "active"}
 
 
 @pytest.fixture
-def site() -> Site:
-    return make_site()
+def site(servers: Servers) -> Site:
+    return make_site(servers)
 
 
 @pytest.fixture

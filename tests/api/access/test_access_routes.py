@@ -13,6 +13,7 @@ from orchestrator.models.access.permissions import ADMIN, ROLES
 from orchestrator.ports.access import UserState
 from tests.api.conftest import KEY, Api, build_core, refused
 from tests.api.people import ORIGIN, PASSWORD, Browser, Site, make_site
+from tests.servers import Servers
 from web.app import create_app
 
 OTHER = "another long password"
@@ -20,8 +21,8 @@ TOKENS = {"token_type", "access_token", "refresh_token", "expires_in_s", "csrf_t
 
 
 @pytest.fixture
-def site() -> Site:
-    return make_site()
+def site(servers: Servers) -> Site:
+    return make_site(servers)
 
 
 def login(site: Site, email: str, password: str = PASSWORD, **more: Any) -> Any:
@@ -295,8 +296,8 @@ def test_a_browser_changes_its_password_and_is_out(site: Site) -> None:
     assert (browser.cookie("zq_access"), browser.cookie("zq_refresh")) == (None, None)
 
 
-def test_sign_ins_are_counted_as_a_class_of_their_own() -> None:
-    core = build_core()
+def test_sign_ins_are_counted_as_a_class_of_their_own(servers: Servers) -> None:
+    core = build_core(servers)
     limits = replace(core.settings.limits, sign_in="1/minute")
     core = replace(core, settings=replace(core.settings, limits=limits))
     site = Site(core, create_app(core))

@@ -16,17 +16,18 @@ from orchestrator.settings import Limits
 from tests.api.access.test_guard import SOCKET
 from tests.api.conftest import KEY, ONE, Api, build_core, refused
 from tests.api.people import Browser, Site
+from tests.servers import Servers
 from web.app import create_app
 
 
-def _app(**limits: Any) -> Flask:
-    core = build_core()
+def _app(servers: Servers, **limits: Any) -> Flask:
+    core = build_core(servers)
     changed = replace(core.settings, limits=replace(Limits(), **{"admin_factor": 1, **limits}))
     return create_app(replace(core, settings=changed))
 
 
-def _api(**limits: Any) -> Api:
-    core = build_core()
+def _api(servers: Servers, **limits: Any) -> Api:
+    core = build_core(servers)
     changed = replace(core.settings, limits=replace(Limits(), **{"admin_factor": 1, **limits}))
     core = replace(core, settings=changed)
     return Api(create_app(core).test_client(), core)
@@ -38,8 +39,8 @@ def _metric(client: FlaskClient, name: str) -> float:
     return float(lines[0].split()[-1]) if lines else 0.0
 
 
-def test_the_last_request_passes_and_the_next_does_not() -> None:
-    api = _api(writes="3/minute")
+def test_the_last_request_passes_and_the_next_does_not(servers: Servers) -> None:
+    api = _api(servers, writes="3/minute")
     for left in (2, 1, 0):
         answer = api.post("/workflows/validate", ONE)
         assert answer.status_code == 200
@@ -52,8 +53,8 @@ def test_the_last_request_passes_and_the_next_does_not() -> None:
     assert _metric(api.client, "writes") == 1
 
 
-def test_classes_do_not_share_a_limit() -> None:
-    api = _api(reads="1/minute", writes="1/minute", starts="1/minute")
+def test_classes_do_not_share_a_limit(servers: Servers) -> None:
+    api = _api(servers, reads="1/minute", writes="1/minute", starts="1/minute")
     saved = api.workflow(ONE)
     assert api.get("/runs").status_code == 200
     assert api.post(f"/workflows/{saved}/runs", {}).status_code == 202
@@ -62,17 +63,17 @@ def test_classes_do_not_share_a_limit() -> None:
     refused(api.post("/workflows/execute", {"definition": ONE}), 429)
 
 
-def test_retries_are_starts() -> None:
-    api = _api(starts="2/minute")
+def test_retries_are_starts(servers: Servers) -> None:
+    api = _api(servers, starts="2/minute")
     run_id = api.run(ONE)
     api.finish(run_id)
     assert api.post(f"/runs/{run_id}/retry").status_code == 202
     refused(api.post("/runs/retry", {}), 429)
 
 
-def test_what_is_refused_counts_too() -> None:
+def test_what_is_refused_counts_too(servers: Servers) -> None:
     """Without a permission, for what is not there, and from a foreign page, in one window each."""
-    core = build_core()
+    core = build_core(servers)
     limits = Limits(reads="2/minute", writes="2/minute", sockets="2/minute")
     site = Site(core, create_app(replace(core, settings=replace(core.settings, limits=limits))))
     ada = site.signed_in("ada")
@@ -90,8 +91,8 @@ def test_what_is_refused_counts_too() -> None:
     assert [answer.status_code for answer in asked] == [403, 403, 429]
 
 
-def test_health_is_never_limited_and_unknown_paths_are() -> None:
-    api = _api(reads="1/minute", anonymous="1/minute")
+def test_health_is_never_limited_and_unknown_paths_are(servers: Servers) -> None:
+    api = _api(servers, reads="1/minute", anonymous="1/minute")
     for _ in range(15):
         assert api.client.get("/healthz").status_code == 200
     assert api.get("/nothing-here").status_code == 404
@@ -99,8 +100,8 @@ def test_health_is_never_limited_and_unknown_paths_are() -> None:
 
 
 @pytest.mark.parametrize("off", ["0", "", " "])
-def test_nothing_is_limited_without_a_limit(off: str) -> None:
-    api = _api(reads=off)
+def test_nothing_is_limited_without_a_limit(off: str, servers: Servers) -> None:
+    api = _api(servers, reads=off)
     for _ in range(20):
         answer = api.get("/runs")
         assert answer.status_code == 200
@@ -108,13 +109,13 @@ def test_nothing_is_limited_without_a_limit(off: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["many", "-1/minute", "0/minute", "5/fortnight", "5/minute;2/s"])
-def test_a_limit_that_is_none_stops_the_start(wrong: str) -> None:
+def test_a_limit_that_is_none_stops_the_start(wrong: str, servers: Servers) -> None:
     with pytest.raises(SettingsError, match="ZQ_LIMITS__READS"):
-        _app(reads=wrong)
+        _app(servers, reads=wrong)
 
 
-def test_guessed_keys_are_counted_by_address() -> None:
-    client = _app(anonymous="3/minute").test_client()
+def test_guessed_keys_are_counted_by_address(servers: Servers) -> None:
+    client = _app(servers, anonymous="3/minute").test_client()
 
     def guess(number: int, address: str, **headers: str) -> int:
         headers["Authorization"] = f"Bearer guess-{number}"
@@ -139,8 +140,8 @@ def test_guessed_keys_are_counted_by_address() -> None:
     assert valid.status_code == 200
 
 
-def test_the_admin_key_may_do_more() -> None:
-    core = build_core()
+def test_the_admin_key_may_do_more(servers: Servers) -> None:
+    core = build_core(servers)
     limits = Limits(reads="2/minute", admin_factor=5)
     core = replace(core, settings=replace(core.settings, limits=limits))
     api = Api(create_app(core).test_client(), core)
@@ -156,16 +157,16 @@ def _sign_in(client: FlaskClient, address: str, forwarded: str | None = None) ->
     return answer.status_code
 
 
-def test_j8_sign_ins_are_counted_by_address_whatever_it_claims_to_be() -> None:
-    client = _app(sign_in="3/minute").test_client()
+def test_j8_sign_ins_are_counted_by_address_whatever_it_claims_to_be(servers: Servers) -> None:
+    client = _app(servers, sign_in="3/minute").test_client()
     rotating = [_sign_in(client, "198.51.100.7", f"192.0.2.{n}") for n in range(6)]
     assert rotating == [401, 401, 401, 429, 429, 429]
     assert _sign_in(client, "203.0.113.9") == 401
     assert _metric(client, "sign_in") == 3
 
 
-def test_j8_a_trusted_proxy_is_believed_and_its_callers_are_told_apart() -> None:
-    core = build_core()
+def test_j8_a_trusted_proxy_is_believed_and_its_callers_are_told_apart(servers: Servers) -> None:
+    core = build_core(servers)
     settings = replace(
         core.settings,
         limits=Limits(sign_in="2/minute"),

@@ -16,7 +16,6 @@ from werkzeug.test import TestResponse
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.live import MemoryChannel
 from orchestrator.adapters.memory.runtime import MemoryArtifacts
-from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.bootstrap.core import Core
 from orchestrator.models.access.permissions import ADMIN
@@ -27,6 +26,7 @@ from orchestrator.settings import Auth, Egress, Oidc, Settings
 from tests.api.conftest import KEY, refused
 from tests.factories import SECRET_KEY, quick_passwords
 from tests.oidc_server import Provider, provider
+from tests.servers import Servers
 from web.app import create_app
 
 BASE = "/api/v1/auth/oauth"
@@ -41,7 +41,7 @@ def idp() -> Iterator[Provider]:
 class Site:
     """An installation whose people sign in at a provider."""
 
-    def __init__(self, idp: Provider, **more: Any) -> None:
+    def __init__(self, idp: Provider, servers: Servers, **more: Any) -> None:
         self.idp = idp
         given = {
             "name": "corp", "issuer": idp.issuer, "client_id": "zq", "client_secret": "s-e-cret",
@@ -49,7 +49,7 @@ class Site:
             **more,
         }  # fmt: skip
         others = [{**given, "name": "other"}]
-        self.core = a_core([given, *others], idp.issuer)
+        self.core = a_core(servers, [given, *others], idp.issuer)
         self.app = create_app(self.core)
         self.subject = f"s-{uuid4().hex[:8]}"
 
@@ -89,16 +89,17 @@ class Site:
         return detail
 
 
-def a_core(providers: list[dict[str, Any]], issuer: str) -> Core:
+def a_core(servers: Servers, providers: list[dict[str, Any]], issuer: str) -> Core:
     clock = bootstrap.SystemClock()
     settings = Settings(
         auth=Auth(admin_key=KEY, secret_key=SECRET_KEY),
+        redis=servers.redis,
         oidc=Oidc(providers=json.dumps(providers)),
         egress=Egress(allow=urlsplit(issuer).netloc),
     )
     return bootstrap.build(
         replace(settings, limits=replace(settings.limits, sign_in="0", anonymous="0")),
-        store=MemoryStore(clock), channel=MemoryChannel(), dispatcher=MemoryDispatcher(),
+        store=servers.store, channel=MemoryChannel(), dispatcher=MemoryDispatcher(),
         artifacts=MemoryArtifacts(), clock=clock, passwords=quick_passwords(),
     )  # fmt: skip
 
@@ -113,14 +114,14 @@ def asked(url: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def site(idp: Provider) -> Site:
-    return Site(idp)
+def site(idp: Provider, servers: Servers) -> Site:
+    return Site(idp, servers)
 
 
 @pytest.fixture(scope="module")
-def closed(idp: Provider) -> Site:
+def closed(idp: Provider, module_servers: Servers) -> Site:
     """One that many tests share, because it lets nobody in."""
-    return Site(idp)
+    return Site(idp, module_servers)
 
 
 def me(browser: FlaskClient) -> dict[str, Any]:
@@ -301,16 +302,16 @@ def test_j7_an_address_that_does_not_count(closed: Site, claims: dict[str, Any])
     assert "auth.user_created" not in [action for action, _ in closed.told()]
 
 
-def test_j7_an_account_is_not_taken_over(idp: Provider) -> None:
+def test_j7_an_account_is_not_taken_over(idp: Provider, servers: Servers) -> None:
     """Neither by an address that is not verified, nor by one that is, unless it is wanted."""
-    site = Site(idp)
+    site = Site(idp, servers)
     site.core.access.users.create(
         ADMIN, email=site.email, roles=["owner"], password="correct horse battery"
     )
     for verified in (False, True):
         site.known(email_verified=verified)
         refused(site.sign_in(), 403)
-    wanting = Site(idp, link_verified=True)
+    wanting = Site(idp, servers, link_verified=True)
     there = wanting.core.access.users.create(ADMIN, email=wanting.email, roles=["editor"])
     wanting.known(email_verified=False)
     refused(wanting.sign_in(), 403)
@@ -322,15 +323,15 @@ def test_j7_an_account_is_not_taken_over(idp: Provider) -> None:
     assert ("auth.identity_linked", idp.issuer) in wanting.told()
 
 
-def test_without_sign_up_only_those_come_in_who_are_there(idp: Provider) -> None:
-    site = Site(idp, allow_sign_up=False)
+def test_without_sign_up_only_those_come_in_who_are_there(idp: Provider, servers: Servers) -> None:
+    site = Site(idp, servers, allow_sign_up=False)
     site.known()
     assert "invitation" in refused(site.sign_in(), 403)["detail"]
 
 
-def test_groups_decide_about_roles_at_each_sign_in(idp: Provider) -> None:
+def test_groups_decide_about_roles_at_each_sign_in(idp: Provider, servers: Servers) -> None:
     roles = {"zq-admins": "admin", "zq-editors": "editor"}
-    site = Site(idp, role_map=roles, groups_claim="realm.groups")
+    site = Site(idp, servers, role_map=roles, groups_claim="realm.groups")
     first, second, third = (site.browser() for _ in range(3))
     site.known(realm={"groups": ["zq-admins", "staff"]})
     assert site.sign_in(browser=first).status_code == 302
@@ -345,8 +346,8 @@ def test_groups_decide_about_roles_at_each_sign_in(idp: Provider) -> None:
     assert me(third)["principal"]["roles"] == ["viewer"]
 
 
-def test_a_role_that_is_not_there_gives_nothing(idp: Provider) -> None:
-    site = Site(idp, role_map={"a": "no-such-role"})
+def test_a_role_that_is_not_there_gives_nothing(idp: Provider, servers: Servers) -> None:
+    site = Site(idp, servers, role_map={"a": "no-such-role"})
     site.known(groups=["a"])
     problem = refused(site.sign_in(), 403)
     assert "no-such-role" not in str(problem)
@@ -364,8 +365,8 @@ def test_whoever_is_disabled_or_gone_stays_out(site: Site) -> None:
     refused(browser.get("/api/v1/auth/me"), 401)
 
 
-def test_an_account_of_another_tenant(idp: Provider) -> None:
-    site = Site(idp, link_verified=True)
+def test_an_account_of_another_tenant(idp: Provider, servers: Servers) -> None:
+    site = Site(idp, servers, link_verified=True)
     there = site.core.access.tenants.create(ADMIN, name="there").id
     site.core.access.users.create(ADMIN, email=site.email, roles=["viewer"], tenant_id=there)
     site.known()
@@ -373,15 +374,17 @@ def test_an_account_of_another_tenant(idp: Provider) -> None:
 
 
 def test_a_provider_out_of_reach_is_no_failure_of_ours(
-    idp: Provider, caplog: pytest.LogCaptureFixture
+    idp: Provider, caplog: pytest.LogCaptureFixture, servers: Servers
 ) -> None:
-    site = Site(idp)
+    site = Site(idp, servers)
     egress = a_core(
-        [{"name": "corp", "issuer": idp.issuer, "client_id": "zq"}], "http://127.0.0.9:1"
+        servers, [{"name": "corp", "issuer": idp.issuer, "client_id": "zq"}], "http://127.0.0.9:1"
     )
     problem = refused(create_app(egress).test_client().get(f"{BASE}/corp/start"), 503)
     assert "127.0.0.1" not in str(problem)
     assert "ZQ_EGRESS__ALLOW" in caplog.text
-    gone = a_core([{"name": "corp", "issuer": "http://127.0.0.1:9", "client_id": "z"}], idp.issuer)
+    gone = a_core(
+        servers, [{"name": "corp", "issuer": "http://127.0.0.1:9", "client_id": "z"}], idp.issuer
+    )
     refused(create_app(gone).test_client().get(f"{BASE}/corp/start"), 503)
     assert site.browser().get("/healthz").status_code == 200

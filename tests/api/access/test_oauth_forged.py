@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from tests.api.access.test_oauth import BASE, a_core, asked, back, me
 from tests.api.conftest import refused
+from tests.servers import Servers
 from tests.unit.access.test_id_tokens import RSA, signed
 from web.app import create_app
 
@@ -22,7 +23,8 @@ from web.app import create_app
 class Liar:
     """A provider, as one dictionary: path -> what it answers. Notes what it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
         self.pages: dict[str, Any] = {}
         self.asked: list[tuple[str, dict[str, str], str]] = []
         liar = self
@@ -73,8 +75,8 @@ class Liar:
 
 
 @pytest.fixture
-def liar() -> Iterator[Liar]:
-    made = Liar()
+def liar(servers: Servers) -> Iterator[Liar]:
+    made = Liar(servers)
     thread = threading.Thread(target=made.server.serve_forever, args=(0.05,))
     thread.start()
     yield made
@@ -90,7 +92,7 @@ class Trip:
         self.liar = liar
         given = {"name": "corp", "issuer": liar.url, "client_id": "zq", "allow_sign_up": True,
                  "client_secret": "s:e%cret", "default_roles": ["viewer"], **more}  # fmt: skip
-        self.core = a_core([given], liar.url)
+        self.core = a_core(liar.servers, [given], liar.url)
         self.app = create_app(self.core)
         self.browser = self.app.test_client()
 

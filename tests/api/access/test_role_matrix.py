@@ -21,6 +21,7 @@ from tests.api.access.test_guard import SOCKET
 from tests.api.conftest import ONE, Api, build_core
 from tests.api.people import unlimited
 from tests.api.role_matrix import Route, routes_of
+from tests.servers import Servers
 from web.app import create_app
 
 _P = Permission
@@ -91,8 +92,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
-    core = unlimited(build_core())
+def world(module_servers: Servers) -> World:
+    core = unlimited(build_core(module_servers))
     app = create_app(core)
     made = World(core, app, app.test_client())
     access = core.access
@@ -194,8 +195,8 @@ def test_r2_the_roles_are_what_they_are_called(world: World) -> None:
     assert all(rule.startswith(installation) for rule in above)
 
 
-def test_r2_nobody_is_let_in_by_a_route_that_says_nothing() -> None:
-    core = build_core()
+def test_r2_nobody_is_let_in_by_a_route_that_says_nothing(servers: Servers) -> None:
+    core = build_core(servers)
     app = create_app(core)
     app.add_url_rule("/api/v1/new", "new.route", lambda: "come in", methods=["GET", "POST"])
     owner = core.access.users.create(ADMIN, email="o@example.org", roles=["owner"])

@@ -1,26 +1,21 @@
-"""What processes tell each other about sessions: memory and Redis alike, and Redis away."""
+"""What processes tell each other about sessions, through Redis, and with Redis away."""
 
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
 
 import pytest
 import redis
 
-from orchestrator.adapters.memory.access_cache import MemoryAccessCache
-from orchestrator.adapters.memory.runtime import SettableClock
 from orchestrator.adapters.redis.sessions import RedisSessions
 from orchestrator.errors import ChannelUnavailable
 from orchestrator.ports.access import AccessCache
 from tests.waiting import wait_for
 
 
-@pytest.fixture(params=["memory", "redis"])
-def cache(request: pytest.FixtureRequest) -> AccessCache:
-    if request.param == "memory":
-        return MemoryAccessCache(SettableClock(datetime.now(UTC)))
-    return RedisSessions(request.getfixturevalue("redis_url"), prefix="zq:", timeout_s=2)
+@pytest.fixture
+def cache(redis_url: str) -> AccessCache:
+    return RedisSessions(redis_url, prefix="zq:", timeout_s=2)
 
 
 def test_a_mark_is_seen_until_it_is_replaced(cache: AccessCache) -> None:

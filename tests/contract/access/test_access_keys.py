@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from orchestrator.adapters.memory.access import MemoryAccess
 from orchestrator.adapters.postgres.access.access import PostgresAccess
 from orchestrator.adapters.postgres.connections.pool import Pool
 from orchestrator.errors import NameTaken, NotFound
@@ -175,13 +174,7 @@ def test_a_grant_needs_its_workflow(pool: Pool) -> None:
         work.grants.put(grant)
 
 
-def test_grants_are_put_listed_and_forgotten() -> None:
-    store = MemoryAccess()
-    _grants(store, DEFAULT_TENANT, new_id(), new_id())
-
-
-def test_grants_are_put_listed_and_forgotten_on_postgres(pool: Pool) -> None:
-    store = PostgresAccess(pool)
+def test_grants_are_put_listed_and_forgotten(store: AccessStore, pool: Pool) -> None:
     workflows = [new_id(), new_id()]
     with Pool(pool._url, size=1).cursor() as cursor:
         for one in workflows:
@@ -204,8 +197,7 @@ def _grants(store: AccessStore, tenant_id: UUID, first: UUID, second: UUID) -> N
         work.grants.put(replace(grant, workflow_id=second, role="editor"))
         work.grants.put(replace(grant, role="operator"))
         # Of another tenant, it neither replaces nor removes.
-        if isinstance(store, PostgresAccess):
-            work.grants.put(replace(grant, tenant_id=other, role="owner"))
+        work.grants.put(replace(grant, tenant_id=other, role="owner"))
         assert not work.grants.delete(other, first, user)
         assert [(g.principal_id, g.role) for g in work.grants.of_workflow(tenant_id, first)] == [
             (user, "operator"),

@@ -17,7 +17,7 @@ from orchestrator.ports.acting import Acting, acting_as, note
 from orchestrator.ports.audit import AuditFilter
 from orchestrator.services.auditing import Auditing, Verdict
 from tests.contract.player import Player
-from tests.contract.rigs import Rig
+from tests.contract.rigs import PostgresRig
 from tests.factories import chain, new_id, saved
 
 NASTY = "eve\0\ud800" + "x" * 600
@@ -32,7 +32,7 @@ def happening(tenant_id: UUID, action: str = "runs.cancel_run", **more: Any) -> 
     return Happening(tenant_id=tenant_id, action=action, **told)
 
 
-def filled(rig: Rig, count: int = 5) -> UUID:
+def filled(rig: PostgresRig, count: int = 5) -> UUID:
     """Return a tenant with some entries."""
     tenant_id = rig.tenant()
     for no in range(count):
@@ -40,12 +40,12 @@ def filled(rig: Rig, count: int = 5) -> UUID:
     return tenant_id
 
 
-def entries(rig: Rig, tenant_id: UUID, **more: Any) -> list[AuditEntry]:
+def entries(rig: PostgresRig, tenant_id: UUID, **more: Any) -> list[AuditEntry]:
     wanted = AuditFilter(tenant_id=tenant_id, **{"after": 0, "limit": 1000, **more})
     return list(rig.store.audit.list(wanted))
 
 
-def verdict(rig: Rig, tenant_id: UUID, anchor: Head | None = None) -> Verdict:
+def verdict(rig: PostgresRig, tenant_id: UUID, anchor: Head | None = None) -> Verdict:
     return Auditing(rig.store.audit).verify(tenant_id, anchor)
 
 
@@ -53,7 +53,7 @@ def someone(tenant_id: UUID, **more: Any) -> Principal:
     return replace(ADMIN, **{"id": new_id(), "tenant_id": tenant_id, **more})
 
 
-def test_entries_are_numbered_and_chained(rig: Rig) -> None:
+def test_entries_are_numbered_and_chained(rig: PostgresRig) -> None:
     tenant_id, before = filled(rig, 3), rig.now() - timedelta(seconds=1)
     found = entries(rig, tenant_id)
     assert [e.no for e in found] == [1, 2, 3]
@@ -70,14 +70,14 @@ def test_entries_are_numbered_and_chained(rig: Rig) -> None:
     assert tenant_id in rig.store.audit.tenants()
 
 
-def test_a_chain_of_nothing_is_whole(rig: Rig) -> None:
+def test_a_chain_of_nothing_is_whole(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     assert verdict(rig, tenant_id) == Verdict(entries=0)
     assert rig.store.audit.head(tenant_id) is None
     assert tenant_id not in rig.store.audit.tenants()
 
 
-def test_whatever_a_request_sends_is_recorded_in_some_way(rig: Rig) -> None:
+def test_whatever_a_request_sends_is_recorded_in_some_way(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     texts = ("principal", "resource", "resource_id", "detail", "address", "request_id")
     rig.store.audit.add(happening(tenant_id, NASTY, **dict.fromkeys(texts, NASTY)))
@@ -97,7 +97,7 @@ def test_whatever_a_request_sends_is_recorded_in_some_way(rig: Rig) -> None:
     assert verdict(rig, tenant_id).entries == 4
 
 
-def test_entries_are_found_by_what_they_hold(rig: Rig) -> None:
+def test_entries_are_found_by_what_they_hold(rig: PostgresRig) -> None:
     tenant_id, other, eve = rig.tenant(), filled(rig), new_id()
     log = rig.store.audit
     log.add(happening(tenant_id, "a.one", principal_id=eve, resource="workflow"))
@@ -129,7 +129,9 @@ def test_entries_are_found_by_what_they_hold(rig: Rig) -> None:
     assert len(entries(rig, other)) == 5
 
 
-def test_an_export_is_every_entry_in_order(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_is_every_entry_in_order(
+    rig: PostgresRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("orchestrator.services.auditing.PAGE", 2)
     tenant_id = filled(rig, 5)
     pages = list(Auditing(rig.store.audit).pages(AuditFilter(tenant_id=tenant_id)))
@@ -137,11 +139,11 @@ def test_an_export_is_every_entry_in_order(rig: Rig, monkeypatch: pytest.MonkeyP
     assert verdict(rig, tenant_id).entries == 5
 
 
-def acts(rig: Rig, tenant_id: UUID, action: str | None) -> Any:
+def acts(rig: PostgresRig, tenant_id: UUID, action: str | None) -> Any:
     return acting_as(Acting(principal=someone(tenant_id), action=action))
 
 
-def test_what_a_transaction_changes_is_recorded_with_it_or_not_at_all(rig: Rig) -> None:
+def test_what_a_transaction_changes_is_recorded_with_it_or_not_at_all(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
 
     def change(*noted: str, fails: bool = False) -> None:
@@ -170,7 +172,7 @@ def test_what_a_transaction_changes_is_recorded_with_it_or_not_at_all(rig: Rig) 
     ]  # fmt: skip
 
 
-def test_moves_of_a_run_say_from_where_to_where(rig: Rig) -> None:
+def test_moves_of_a_run_say_from_where_to_where(rig: PostgresRig) -> None:
     play = Player(rig.store, chain(2), tenant_id=rig.tenant())
     tenant_id, run_id = play.tenant_id, play.run_id
     play.claim("n0")
@@ -190,7 +192,7 @@ def test_moves_of_a_run_say_from_where_to_where(rig: Rig) -> None:
     ]
 
 
-def test_a_sign_in_that_names_nobody_keeps_no_name(rig: Rig) -> None:
+def test_a_sign_in_that_names_nobody_keeps_no_name(rig: PostgresRig) -> None:
     tenant_id, auditing = rig.tenant(), Auditing(rig.store.audit)
     auditing.happened(tenant_id, "eve@example.org", "auth.sign_in_failed", "192.0.2.7", "q")
     one = someone(tenant_id, name="ada", kind=PrincipalKind.USER)
@@ -206,7 +208,7 @@ def test_a_sign_in_that_names_nobody_keeps_no_name(rig: Rig) -> None:
     assert last.principal == f"sha256:{digest_of('my-password1')}"
 
 
-def test_eight_at_once_make_one_chain(rig: Rig) -> None:
+def test_eight_at_once_make_one_chain(rig: PostgresRig) -> None:
     tenant_id, each, faults = rig.tenant(), 25, []
     go = threading.Barrier(8)
 

@@ -12,29 +12,22 @@ import pytest
 
 from orchestrator.models.audit import ORIGIN, AuditEntry, chained
 from tests.contract.access.test_audit import entries, filled, happening, verdict
-from tests.contract.rigs import MemoryRig, PostgresRig, Rig
+from tests.contract.rigs import PostgresRig
 from tests.factories import new_id
 
-Hand = Callable[[Rig, UUID], None]
+Hand = Callable[[PostgresRig, UUID], None]
 
 
 def edit(which: int, /, **values: Any) -> Hand:
     """Return who changes columns of an entry."""
 
-    def act(rig: Rig, tenant_id: UUID) -> None:
-        if isinstance(rig, MemoryRig):
-            rows = rig.store.audit.rows[tenant_id]
-            rows[:] = [replace(e, **values) if e.no == which else e for e in rows]
-            if "tenant_id" in values:
-                rows[:] = [e for e in rows if e.tenant_id == tenant_id]
-        elif isinstance(rig, PostgresRig):
-            values_ = dict(values)
-            if "tenant_id" in values_:
-                rig.run("INSERT INTO tenants (id, name) VALUES (%s, %s)", values["tenant_id"],
-                        f"t-{values['tenant_id']}")  # fmt: skip
-            names = ", ".join(f"{name} = %s" for name in values_)
-            where = "WHERE tenant_id = %s AND no = %s"
-            rig.run(f"UPDATE audit_log SET {names} {where}", *values_.values(), tenant_id, which)
+    def act(rig: PostgresRig, tenant_id: UUID) -> None:
+        if "tenant_id" in values:
+            made = values["tenant_id"]
+            rig.run("INSERT INTO tenants (id, name) VALUES (%s, %s)", made, f"t-{made}")
+        names = ", ".join(f"{name} = %s" for name in values)
+        where = "WHERE tenant_id = %s AND no = %s"
+        rig.run(f"UPDATE audit_log SET {names} {where}", *values.values(), tenant_id, which)
 
     return act
 
@@ -42,13 +35,9 @@ def edit(which: int, /, **values: Any) -> Hand:
 def drop(*nos: int) -> Hand:
     """Return who deletes entries."""
 
-    def act(rig: Rig, tenant_id: UUID) -> None:
-        if isinstance(rig, MemoryRig):
-            rows = rig.store.audit.rows[tenant_id]
-            rows[:] = [e for e in rows if e.no not in nos]
-        elif isinstance(rig, PostgresRig):
-            rig.run("DELETE FROM audit_log WHERE tenant_id = %s AND no = ANY(%s)", tenant_id,
-                    list(nos))  # fmt: skip
+    def act(rig: PostgresRig, tenant_id: UUID) -> None:
+        gone = "DELETE FROM audit_log WHERE tenant_id = %s AND no = ANY(%s)"
+        rig.run(gone, tenant_id, list(nos))
 
     return act
 
@@ -56,7 +45,7 @@ def drop(*nos: int) -> Hand:
 def swap(a: int, b: int) -> Hand:
     """Return who swaps two entries' places."""
 
-    def act(rig: Rig, tenant_id: UUID) -> None:
+    def act(rig: PostgresRig, tenant_id: UUID) -> None:
         for was, now in ((a, -1), (b, a), (-1, b)):
             edit(was, no=now)(rig, tenant_id)
 
@@ -66,19 +55,16 @@ def swap(a: int, b: int) -> Hand:
 def forge(no: int, *, chained_on: bool = False) -> Hand:
     """Return who inserts an entry, with a digest that would be right there if asked."""
 
-    def act(rig: Rig, tenant_id: UUID) -> None:
+    def act(rig: PostgresRig, tenant_id: UUID) -> None:
         last = entries(rig, tenant_id)[-1]
         made = replace(last, no=no, principal="mallory")
         made = replace(made, digest=chained(last.digest if chained_on else ORIGIN, made))
-        if isinstance(rig, MemoryRig):
-            rig.store.audit.rows[tenant_id].append(made)
-        elif isinstance(rig, PostgresRig):
-            rig.run(
-                "INSERT INTO audit_log SELECT tenant_id, %s, at, principal_id, principal_kind, %s,"
-                " action, resource, resource_id, before, after, detail, address, request_id, %s"
-                " FROM audit_log WHERE tenant_id = %s AND no = %s",
-                no, made.principal, made.digest, tenant_id, last.no,
-            )  # fmt: skip
+        rig.run(
+            "INSERT INTO audit_log SELECT tenant_id, %s, at, principal_id, principal_kind, %s,"
+            " action, resource, resource_id, before, after, detail, address, request_id, %s"
+            " FROM audit_log WHERE tenant_id = %s AND no = %s",
+            no, made.principal, made.digest, tenant_id, last.no,
+        )  # fmt: skip
 
     return act
 
@@ -86,17 +72,12 @@ def forge(no: int, *, chained_on: bool = False) -> Hand:
 def head(**values: Any) -> Hand:
     """Return who changes the recorded end; with nothing, takes it away."""
 
-    def act(rig: Rig, tenant_id: UUID) -> None:
-        if isinstance(rig, MemoryRig):
-            was = rig.store.audit.heads.pop(tenant_id)
-            if values:
-                rig.store.audit.heads[tenant_id] = replace(was, **values)
-        elif isinstance(rig, PostgresRig):
-            if not values:
-                rig.run("DELETE FROM audit_heads WHERE tenant_id = %s", tenant_id)
-            for name, value in values.items():
-                change = f"UPDATE audit_heads SET {name} = %s WHERE tenant_id = %s"
-                rig.run(change, value, tenant_id)
+    def act(rig: PostgresRig, tenant_id: UUID) -> None:
+        if not values:
+            rig.run("DELETE FROM audit_heads WHERE tenant_id = %s", tenant_id)
+        for name, value in values.items():
+            change = f"UPDATE audit_heads SET {name} = %s WHERE tenant_id = %s"
+            rig.run(change, value, tenant_id)
 
     return act
 
@@ -139,7 +120,7 @@ HANDS: dict[str, tuple[Hand, int]] = {
 
 
 @pytest.mark.parametrize("hand", HANDS)
-def test_a_hand_on_the_log_is_found(rig: Rig, hand: str) -> None:
+def test_a_hand_on_the_log_is_found(rig: PostgresRig, hand: str) -> None:
     act, first_bad = HANDS[hand]
     tenant_id, other = filled(rig), filled(rig)
     act(rig, tenant_id)
@@ -150,19 +131,19 @@ def test_a_hand_on_the_log_is_found(rig: Rig, hand: str) -> None:
     assert verdict(rig, other).valid
 
 
-def test_every_column_is_in_the_chain(rig: Rig) -> None:
+def test_every_column_is_in_the_chain(rig: PostgresRig) -> None:
     edited = {name.partition(" ")[2] for name in HANDS if name.startswith("edit ")}
     assert set(AuditEntry.__dataclass_fields__) <= edited
 
 
 @pytest.mark.parametrize("at", ["infinity", "-infinity", "0044-03-15 BC", "20000-01-01"])
-def test_a_time_that_no_clock_shows_is_found(postgres_rig: PostgresRig, at: str) -> None:
-    tenant_id = filled(postgres_rig)
-    postgres_rig.run("UPDATE audit_log SET at = %s WHERE tenant_id = %s AND no = 2", at, tenant_id)
-    assert verdict(postgres_rig, tenant_id).first_bad == 2
+def test_a_time_that_no_clock_shows_is_found(rig: PostgresRig, at: str) -> None:
+    tenant_id = filled(rig)
+    rig.run("UPDATE audit_log SET at = %s WHERE tenant_id = %s AND no = 2", at, tenant_id)
+    assert verdict(rig, tenant_id).first_bad == 2
 
 
-def test_only_an_anchor_shows_a_chain_that_was_written_anew(rig: Rig) -> None:
+def test_only_an_anchor_shows_a_chain_that_was_written_anew(rig: PostgresRig) -> None:
     tenant_id = filled(rig)
     anchor = verdict(rig, tenant_id).head
     assert anchor is not None

@@ -17,7 +17,7 @@ from orchestrator.models.runs.run import RunState
 from orchestrator.ports.moves import Moved, Take
 from tests.api.conftest import build_core
 from tests.contract.player import OWNER, Player
-from tests.contract.rigs import Rig
+from tests.contract.rigs import PostgresRig, Rig
 from tests.factories import chain, join_of, node, plan
 from workers.child.runtime import Runtime
 from workers.identity import Identity
@@ -172,8 +172,10 @@ def started(store: Any, tmp_path: Path, **more: Any) -> tuple[Player, Runtime]:
     return player, made[0]
 
 
-def test_a_worker_goes_on_after_answers_that_were_lost(rig: Rig, tmp_path: Path) -> None:
-    player, runtime = started(Losing(rig.store), tmp_path)
+def test_a_worker_goes_on_after_answers_that_were_lost(
+    postgres_rig: PostgresRig, tmp_path: Path
+) -> None:
+    player, runtime = started(Losing(postgres_rig.store), tmp_path)
     assert runtime.execute(player.run_id, [(0, 1)])
     assert player.states() == {"n0": "succeeded", "n1": "succeeded", "n2": "succeeded"}
     assert player.run().state is RunState.SUCCEEDED
@@ -181,10 +183,12 @@ def test_a_worker_goes_on_after_answers_that_were_lost(rig: Rig, tmp_path: Path)
     assert ran == ["n0", "n1", "n2"], "nothing ran twice"
 
 
-def test_a_worker_that_fails_itself_gives_up_what_it_holds(rig: Rig, tmp_path: Path) -> None:
-    player, runtime = started(rig.store, tmp_path, observers=[Deaf()])
+def test_a_worker_that_fails_itself_gives_up_what_it_holds(
+    postgres_rig: PostgresRig, tmp_path: Path
+) -> None:
+    player, runtime = started(postgres_rig.store, tmp_path, observers=[Deaf()])
     assert runtime.execute(player.run_id, [(0, 1)])
     # Its delay is 0: it is queued for its next attempt at once.
     assert player.states() == {"n0": "succeeded", "n1": "queued", "n2": "pending"}
-    (past,) = rig.store.reads.attempts(player.run_id, 1)
+    (past,) = postgres_rig.store.reads.attempts(player.run_id, 1)
     assert past["state"] == "lost"

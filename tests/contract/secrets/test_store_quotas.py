@@ -11,7 +11,7 @@ from orchestrator.errors import NotFound
 from orchestrator.models.quota import EVERYBODY, Quota, TenantFilter
 from orchestrator.models.runs.run import RunState
 from tests.contract.player import Player
-from tests.contract.rigs import PostgresRig, Rig
+from tests.contract.rigs import PostgresRig
 from tests.factories import chain, join_of, new_id, node, plan, store_workflow
 
 ERROR = {"code": "x", "message": "y"}
@@ -21,7 +21,7 @@ def _held(player: Player) -> int:
     return sum(state in {"queued", "running"} for state in player.states().values())
 
 
-def test_values_are_kept_changed_and_taken_back(rig: Rig) -> None:
+def test_values_are_kept_changed_and_taken_back(rig: PostgresRig) -> None:
     one, two = rig.tenant(), rig.tenant()
     quotas = rig.store.quotas
     quotas.change(one, {Quota.WORKFLOWS: 3, Quota.CONCURRENT_TASKS: 2})
@@ -37,7 +37,7 @@ def test_values_are_kept_changed_and_taken_back(rig: Rig) -> None:
     assert quotas.stored(one) == {}
 
 
-def test_use_is_counted(rig: Rig) -> None:
+def test_use_is_counted(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     player = Player(rig.store, join_of(3), tenant_id=tenant_id, room=2)
     store_workflow(rig.store, chain(1), tenant_id=tenant_id)
@@ -49,7 +49,7 @@ def test_use_is_counted(rig: Rig) -> None:
     assert rig.store.quotas.used(tenant_id, rig.now())[Quota.CONCURRENT_TASKS] == 2
 
 
-def test_bytes_are_counted_up_to_the_last_one(rig: Rig) -> None:
+def test_bytes_are_counted_up_to_the_last_one(rig: PostgresRig) -> None:
     tenant_id, quotas = rig.tenant(), rig.store.quotas
 
     def kept() -> int:
@@ -68,7 +68,7 @@ def test_bytes_are_counted_up_to_the_last_one(rig: Rig) -> None:
     assert kept() == 0
 
 
-def test_no_more_is_queued_than_the_quota_leaves(rig: Rig) -> None:
+def test_no_more_is_queued_than_the_quota_leaves(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     first = Player(rig.store, join_of(4), tenant_id=tenant_id, room=0)
     second = Player(rig.store, join_of(4), tenant_id=tenant_id, room=0)
@@ -87,7 +87,7 @@ def test_no_more_is_queued_than_the_quota_leaves(rig: Rig) -> None:
     assert (_held(first), _held(second)) == (3, 2)
 
 
-def test_at_most_so_many_at_once(rig: Rig) -> None:
+def test_at_most_so_many_at_once(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     player = Player(rig.store, join_of(9), tenant_id=tenant_id, room=0)
     assert rig.store.quotas.queue_within(tenant_id, 8, 3).held == 3
@@ -96,7 +96,7 @@ def test_at_most_so_many_at_once(rig: Rig) -> None:
     assert _held(player) == 8
 
 
-def test_a_lowered_quota_queues_nothing_until_there_is_room(rig: Rig) -> None:
+def test_a_lowered_quota_queues_nothing_until_there_is_room(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     player = Player(rig.store, join_of(6), tenant_id=tenant_id, room=4)
     done = rig.store.quotas.queue_within(tenant_id, 2, 100)
@@ -108,7 +108,7 @@ def test_a_lowered_quota_queues_nothing_until_there_is_room(rig: Rig) -> None:
     assert len(rig.store.quotas.queue_within(tenant_id, 2, 100).moves) == 1
 
 
-def test_the_most_urgent_goes_first_whatever_its_run(rig: Rig) -> None:
+def test_the_most_urgent_goes_first_whatever_its_run(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     calm = plan(node("a", priority=1), node("b", priority=2))
     Player(rig.store, calm, tenant_id=tenant_id, room=0)
@@ -118,7 +118,7 @@ def test_the_most_urgent_goes_first_whatever_its_run(rig: Rig) -> None:
     assert [(r.run_id == urgent.run_id, r.priority) for r in queued] == [(True, 9), (False, 2)]
 
 
-def test_due_timers_wait_for_the_quota_too(rig: Rig) -> None:
+def test_due_timers_wait_for_the_quota_too(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     player = Player(rig.store, plan(node("a"), node("b"), node("c")), tenant_id=tenant_id, room=2)
     player.do("a", "retrying", delay_s=5, error=ERROR, room=0)
@@ -133,7 +133,7 @@ def test_due_timers_wait_for_the_quota_too(rig: Rig) -> None:
     assert [(r.task_no, r.attempt) for r in moved.queued] == [(0, 2)]
 
 
-def test_paused_runs_are_left_alone(rig: Rig) -> None:
+def test_paused_runs_are_left_alone(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     player = Player(rig.store, chain(1), tenant_id=tenant_id, room=0)
     rig.force(player.run_id, RunState.PAUSED)
@@ -142,7 +142,7 @@ def test_paused_runs_are_left_alone(rig: Rig) -> None:
     assert rig.store.quotas.queue_within(tenant_id, 2, 100).held == 1
 
 
-def test_a_backlog_of_some_tenants_only(rig: Rig) -> None:
+def test_a_backlog_of_some_tenants_only(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     mine = Player(rig.store, chain(1), tenant_id=tenant_id, room=0)
     other = Player(rig.store, chain(1), room=0)
@@ -159,7 +159,7 @@ def test_a_backlog_of_some_tenants_only(rig: Rig) -> None:
     assert set(fleet.due(9, TenantFilter(ids, only=True))) == {mine.run_id}
 
 
-def test_runs_and_workflows_are_counted_within_a_transaction(rig: Rig) -> None:
+def test_runs_and_workflows_are_counted_within_a_transaction(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     for _ in range(3):
         Player(rig.store, chain(1), tenant_id=tenant_id)
@@ -172,15 +172,14 @@ def test_runs_and_workflows_are_counted_within_a_transaction(rig: Rig) -> None:
         assert unit.quotas.stored(tenant_id) == {}
 
 
-def test_an_unknown_tenant_has_no_quota(postgres_rig: PostgresRig) -> None:
+def test_an_unknown_tenant_has_no_quota(rig: PostgresRig) -> None:
     with pytest.raises(NotFound):
-        postgres_rig.store.quotas.change(new_id(), {Quota.WORKFLOWS: 1})
+        rig.store.quotas.change(new_id(), {Quota.WORKFLOWS: 1})
     with pytest.raises(NotFound):
-        postgres_rig.store.quotas.used(new_id(), postgres_rig.now())
+        rig.store.quotas.used(new_id(), rig.now())
 
 
-def test_many_who_queue_at_once_stay_within_the_quota(postgres_rig: PostgresRig) -> None:
-    rig = postgres_rig
+def test_many_who_queue_at_once_stay_within_the_quota(rig: PostgresRig) -> None:
     tenant_id = rig.tenant()
     players = [Player(rig.store, join_of(6), tenant_id=tenant_id, room=0) for _ in range(5)]
     with ThreadPoolExecutor(8) as many:

@@ -16,17 +16,17 @@ from orchestrator.ports.audit import AuditFilter
 from orchestrator.services.quotas import Quotas
 from orchestrator.services.secrets.secrets import SealedSecrets, Secrets
 from orchestrator.services.secrets.variables import Variables
-from tests.contract.rigs import PostgresRig, Rig
+from tests.contract.rigs import PostgresRig
 
 OLD, NEW = "the-older-key-of-these-tests-0001", "the-newer-key-of-these-tests-0002"
 
 
 class _Clock:
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: PostgresRig) -> None:
         self.now = rig.now
 
 
-def secrets_of(rig: Rig, *keys: str, most: int = 0) -> Secrets:
+def secrets_of(rig: PostgresRig, *keys: str, most: int = 0) -> Secrets:
     quotas = Quotas(rig.store, {Quota.SECRETS: most}, _Clock(rig))
     sealed = SealedSecrets(rig.store.secrets, AesSecretBox(keys or [NEW]), quotas.admit_secret)
     return Secrets(sealed, writable=sealed, sealed=sealed)
@@ -36,7 +36,7 @@ def names(secrets: Secrets, tenant_id: UUID, **more: object) -> list[str]:
     return [s.name for s in secrets.list(tenant_id, limit=10, **more)]  # type: ignore[arg-type]
 
 
-def test_a_secret_is_set_read_changed_and_forgotten(rig: Rig) -> None:
+def test_a_secret_is_set_read_changed_and_forgotten(rig: PostgresRig) -> None:
     secrets, mine = secrets_of(rig), rig.tenant()
     first, new = secrets.put(mine, "token", "first value", description="of the CRM")
     assert (first.version, first.description, new) == (1, "of the CRM", True)
@@ -51,7 +51,7 @@ def test_a_secret_is_set_read_changed_and_forgotten(rig: Rig) -> None:
         secrets.remove(mine, "token")
 
 
-def test_tenants_have_their_own(rig: Rig) -> None:
+def test_tenants_have_their_own(rig: PostgresRig) -> None:
     secrets, mine, theirs = secrets_of(rig), rig.tenant(), rig.tenant()
     secrets.put(mine, "token", "mine alone")
     secrets.put(theirs, "token", "theirs alone")
@@ -61,7 +61,7 @@ def test_tenants_have_their_own(rig: Rig) -> None:
     assert names(secrets, theirs) == []
 
 
-def test_names_are_listed_in_order_and_in_pages(rig: Rig) -> None:
+def test_names_are_listed_in_order_and_in_pages(rig: PostgresRig) -> None:
     secrets, mine = secrets_of(rig), rig.tenant()
     for name in ("b", "_a", "B", "a1", "a_"):
         secrets.put(mine, name, "a value")
@@ -71,19 +71,19 @@ def test_names_are_listed_in_order_and_in_pages(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a-b", "a.b", "a" * 65, "ü", "a\n", "../a", "a b"])
-def test_names_that_no_expression_could_say_are_refused(rig: Rig, name: str) -> None:
+def test_names_that_no_expression_could_say_are_refused(rig: PostgresRig, name: str) -> None:
     with pytest.raises(InvalidDefinition):
         secrets_of(rig).put(rig.tenant(), name, "a value")
 
 
 @pytest.mark.parametrize("value", ["", "abc", "  abc ", "a\0bcd", "\ud800abcd", "x" * 65_537])
-def test_values_that_cannot_be_kept_are_refused_unseen(rig: Rig, value: str) -> None:
+def test_values_that_cannot_be_kept_are_refused_unseen(rig: PostgresRig, value: str) -> None:
     with pytest.raises(InvalidDefinition) as refused:
         secrets_of(rig).put(rig.tenant(), "token", value)
     assert not value.strip() or value.strip() not in str(refused.value)
 
 
-def test_a_quota_of_secrets_holds_for_new_ones(rig: Rig) -> None:
+def test_a_quota_of_secrets_holds_for_new_ones(rig: PostgresRig) -> None:
     secrets, mine = secrets_of(rig, most=2), rig.tenant()
     secrets.put(mine, "a", "a value")
     secrets.put(mine, "b", "a value")
@@ -93,7 +93,7 @@ def test_a_quota_of_secrets_holds_for_new_ones(rig: Rig) -> None:
     assert names(secrets, mine) == ["a", "b"]
 
 
-def test_rotation_goes_over_all_tenants_and_can_be_repeated(rig: Rig) -> None:
+def test_rotation_goes_over_all_tenants_and_can_be_repeated(rig: PostgresRig) -> None:
     old, both, new = secrets_of(rig, OLD), secrets_of(rig, NEW, OLD), secrets_of(rig, NEW)
     tenants = [rig.tenant(), rig.tenant()]
     for tenant_id in tenants:
@@ -111,7 +111,7 @@ def test_rotation_goes_over_all_tenants_and_can_be_repeated(rig: Rig) -> None:
         assert told == [("admin", "secrets.rotate", "b"), ("admin", "secrets.rotate", "a")]
 
 
-def test_a_rotation_does_not_undo_what_is_set_meanwhile(rig: Rig) -> None:
+def test_a_rotation_does_not_undo_what_is_set_meanwhile(rig: PostgresRig) -> None:
     old, mine = secrets_of(rig, OLD), rig.tenant()
     old.put(mine, "token", "first value")
     (row,) = rig.store.secrets.sealed(mine, ["token"])
@@ -122,7 +122,7 @@ def test_a_rotation_does_not_undo_what_is_set_meanwhile(rig: Rig) -> None:
     assert old.values(mine, ["token"]) == {"token": "second value"}
 
 
-def test_each_change_is_audited_without_the_value(rig: Rig) -> None:
+def test_each_change_is_audited_without_the_value(rig: PostgresRig) -> None:
     secrets, mine = secrets_of(rig), rig.tenant()
     variables = Variables(rig.store.variables, "")
     who = Principal(id=uuid4(), kind=PrincipalKind.USER, name="eve", tenant_id=mine)
@@ -148,7 +148,7 @@ def test_each_change_is_audited_without_the_value(rig: Rig) -> None:
     assert sha256(b"guess me").hexdigest() not in repr(found)
 
 
-def test_variables_of_an_environment_win_over_those_of_all(rig: Rig) -> None:
+def test_variables_of_an_environment_win_over_those_of_all(rig: PostgresRig) -> None:
     mine, theirs = rig.tenant(), rig.tenant()
     plain, prod = (Variables(rig.store.variables, e) for e in ("", "prod"))
     assert plain.put(mine, "url", "https://test")[1]
@@ -171,13 +171,13 @@ def test_variables_of_an_environment_win_over_those_of_all(rig: Rig) -> None:
 @pytest.mark.parametrize(
     "value", [0, -0.0, 1e22, 1e-7, 2**53, -1.5, "", "ü\u2028\\", [], {}, {"a": {"b": [None]}}]
 )
-def test_any_json_comes_back_as_it_was(rig: Rig, value: object) -> None:
+def test_any_json_comes_back_as_it_was(rig: PostgresRig, value: object) -> None:
     variables, mine = Variables(rig.store.variables, ""), rig.tenant()
     assert variables.put(mine, "v", value)[0].value == value
     assert variables.values(mine, ["v"]) == {"v": value}
 
 
-def test_variables_are_changed_and_removed(rig: Rig) -> None:
+def test_variables_are_changed_and_removed(rig: PostgresRig) -> None:
     variables, mine = Variables(rig.store.variables, ""), rig.tenant()
     variables.put(mine, "n", 1, description="a number")
     changed, new = variables.put(mine, "n", 2)
@@ -194,8 +194,8 @@ def test_variables_are_changed_and_removed(rig: Rig) -> None:
             variables.put(mine, name, value, environment=environment)
 
 
-def test_two_who_set_a_new_secret_at_once_make_two_versions(postgres_rig: PostgresRig) -> None:
-    secrets, mine = secrets_of(postgres_rig), postgres_rig.tenant()
+def test_two_who_set_a_new_secret_at_once_make_two_versions(rig: PostgresRig) -> None:
+    secrets, mine = secrets_of(rig), rig.tenant()
     errors: list[BaseException] = []
 
     def work(number: int) -> None:

@@ -17,7 +17,6 @@ import websocket
 
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
 from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
-from orchestrator.adapters.memory.store import MemoryStore
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.models.access.permissions import ADMIN, Permission
 from orchestrator.models.ids import DEFAULT_TENANT
@@ -26,6 +25,7 @@ from tests.api.conftest import build_core
 from tests.conftest import Databases
 from tests.factories import SECRET_KEY, new_id
 from tests.integration.serving import KEY, Hand, Web, frames, serving
+from tests.servers import Servers
 from tests.waiting import wait_for
 from web.app import create_app
 from web.sockets.admission import AccessRecheck
@@ -241,12 +241,12 @@ def test_w2_second_thoughts_close_within_30_s(
 
 
 def test_w2_a_keys_token_that_has_ended_closes_what_it_opened(
-    monkeypatch: pytest.MonkeyPatch,
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a clock of the test's own: a token is good for minutes. A user's socket goes on."""
     monkeypatch.setattr("web.sockets.admission._LOOK_S", 0.0)
     clock = SettableClock(datetime(2026, 5, 4, tzinfo=UTC))
-    core = build_core(clock=clock, store=MemoryStore(clock))
+    core = build_core(servers, clock=clock)
     app, access = create_app(core), core.access
     _, key = access.keys.create(ADMIN, name="ci", roles=["viewer"])
     user = access.users.create(ADMIN, email="ada@example.org", roles=["viewer"])

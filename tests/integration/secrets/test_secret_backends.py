@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from orchestrator import settings
-from orchestrator.adapters.memory.store import MemoryStore
+from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.adapters.secrets.backends import EnvironmentSecrets, FileSecrets, VaultSecrets
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.errors import Conflict, SecretsUnavailable, SettingsError
@@ -213,9 +213,9 @@ def test_vault_s_token_is_read_again_and_its_namespace_sent(vault: Server, tmp_p
 
 
 def built(chosen: Secrets) -> Any:
-    clock = bootstrap.SystemClock()
-    store = MemoryStore(clock)
-    return bootstrap.secrets(replace(Settings(), secrets=chosen), store, Quotas(store, {}, clock))
+    store = PostgresStore("postgresql://127.0.0.1:1/none")
+    quotas = Quotas(store, {}, bootstrap.SystemClock())
+    return bootstrap.secrets(replace(Settings(), secrets=chosen), store, quotas)
 
 
 def test_what_is_kept_outside_is_changed_there(tmp_path: Path) -> None:

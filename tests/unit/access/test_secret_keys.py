@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.memory.store import MemoryStore
+from orchestrator.adapters.postgres.store import PostgresStore
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.errors import SettingsError
 from orchestrator.models.access.secret_keys import SecretKeys
@@ -70,7 +70,7 @@ def test_no_core_without_one() -> None:
     with pytest.raises(SettingsError, match="ZQ_AUTH__SECRET_KEY"):
         bootstrap.build(
             Settings(auth=Auth(admin_key="x")),
-            store=MemoryStore(bootstrap.SystemClock()),
+            store=PostgresStore("postgresql://127.0.0.1:1/none"),
             channel=object(),
             dispatcher=object(),
             artifacts=object(),

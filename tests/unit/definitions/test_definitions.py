@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -254,32 +253,6 @@ def test_json_is_read_as_json() -> None:
         from_yaml('{"name": "a",\n"name": "b", "nodes": []}')
     half = from_yaml(json.dumps(a_document(a_node(label="\ud83d"))))
     assert ("nodes[0].data.label", "bad_text") in refused(half)
-
-
-def test_problems_and_suggestions_are_bounded() -> None:
-    names = [f"node_number_{no:05d}" for no in range(500)]
-    edges = [{"source": f"{name}x", "target": names[0], "id": name} for name in names]
-    edges += [{"source": f"zz{no}", "target": "yy", "id": str(no)} for no in range(50_000)]
-    nodes = [{"id": name, "type": "noop"} for name in names]
-    began = time.thread_time()
-    with pytest.raises(InvalidDefinition) as caught:
-        read_definition(a_document(*nodes, edges=edges))
-    assert time.thread_time() - began < 20
-    found = caught.value.problems
-    assert len(found) == 201
-    assert found[-1].code == "more_problems"
-    assert found[-1].message.startswith("and 100,300 more")
-    assert 1 <= sum("did you mean" in problem.message for problem in found) <= 20
-
-
-def test_many_unknown_fields_are_told_in_no_time() -> None:
-    document = {**a_document(), **{f"nam{no}": 1 for no in range(200_000)}}
-    began = time.thread_time()
-    with pytest.raises(InvalidDefinition) as caught:
-        read_definition(document)
-    assert time.thread_time() - began < 15
-    assert len(caught.value.problems) == 201
-    assert sum("did you mean" in p.message for p in caught.value.problems) <= 20
 
 
 def test_bottomless_nesting_is_refused() -> None:

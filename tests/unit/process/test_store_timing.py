@@ -61,7 +61,7 @@ def test_a_failed_call_counts_and_raises() -> None:
 def test_what_is_not_measured_is_the_stores_own() -> None:
     plain = MemoryStore(SettableClock())
     store = timed(plain, store_seconds())
-    assert store.audit is plain.audit
+    assert store.quotas is plain.quotas
     with store.begin() as unit:
         assert unit.workflows.named(DEFAULT_TENANT, "none") is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from orchestrator.errors import TooManyAttempts, Unauthorized
+from orchestrator.models.text import storable
 from orchestrator.ports.access import AccessStore, User, UserState
 from orchestrator.services.access.passwords import Passwords
 from orchestrator.services.access.reporting import Reporting
@@ -32,7 +33,7 @@ class SigningIn:
 
     def sign_in(self, email: str, password: str, *, address: str, agent: str) -> SignedIn:
         """See `facade.Access.sign_in`."""
-        account = normal_email(email) or email[:254]
+        account = normal_email(email) or storable(email[:254])
         user, known = self.checked(account, password, address=address)
         newer = None
         if known and self._passwords.outdated(known):

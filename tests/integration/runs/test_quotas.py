@@ -1,4 +1,4 @@
-"""The rules of quotas on memory adapters: what is believed how long, and what follows a move."""
+"""The rules of quotas: what is believed how long, and what follows a move."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from orchestrator.adapters.memory.dispatch import MemoryDispatcher
-from orchestrator.adapters.memory.runtime import MemoryArtifacts, SettableClock
-from orchestrator.adapters.memory.store import MemoryStore
+from orchestrator.adapters.memory.runtime import MemoryArtifacts
+from orchestrator.bootstrap.memory import SkippingClock
 from orchestrator.errors import HandlerError, QuotaExceeded, StoreUnavailable
 from orchestrator.models.access.permissions import ADMIN
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
@@ -26,18 +26,20 @@ from orchestrator.services.runs.upkeep import Upkeep
 from orchestrator.settings import Upkeep as UpkeepSettings
 from orchestrator.settings import Worker
 from tests.contract.player import Player
-from tests.factories import chain
+from tests.factories import chain, new_id
+from tests.servers import Servers
 
 OWNER = Owner(worker_id=uuid4(), pid=1)
 TAKE = Take(owner=OWNER, queues=("default",), limit=25)
 
 
 class Rig:
-    """An engine on memory whose tenants have quotas."""
+    """An engine whose tenants have quotas."""
 
-    def __init__(self, **defaults: int) -> None:
-        self.clock = SettableClock()
-        self.store = MemoryStore(self.clock)
+    def __init__(self, servers: Servers, **defaults: int) -> None:
+        self.servers = servers
+        self.clock = SkippingClock()
+        self.store = servers.store
         self.dispatcher = MemoryDispatcher()
         known = {Quota(name): value for name, value in defaults.items()}
         self.quotas = Quotas(self.store, known, self.clock)
@@ -67,25 +69,31 @@ class Rig:
             found[task.state] = found.get(task.state, 0) + 1
         return found
 
+    def tenant(self) -> UUID:
+        """Make another tenant."""
+        made = new_id()
+        self.servers.run("INSERT INTO tenants (id, name) VALUES (%s, %s)", made, f"t-{made}")
+        return made
+
     def held(self) -> int:
         """Count what the tenant holds."""
         return self.quotas.held(DEFAULT_TENANT)
 
 
-def test_a_value_is_believed_for_15_s() -> None:
-    rig = Rig()
+def test_a_value_is_believed_for_15_s(servers: Servers) -> None:
+    rig = Rig(servers)
     assert rig.quotas.limit(DEFAULT_TENANT, Quota.WORKFLOWS) == 0
     # Behind its back, as another process does.
     rig.store.quotas.change(DEFAULT_TENANT, {Quota.WORKFLOWS: 3})
-    rig.clock.advance(14)
+    rig.clock.skip(14)
     assert rig.quotas.limit(DEFAULT_TENANT, Quota.WORKFLOWS) == 0
-    rig.clock.advance(1)
+    rig.clock.skip(1)
     assert rig.quotas.limit(DEFAULT_TENANT, Quota.WORKFLOWS) == 3
 
 
-def test_a_default_holds_for_whoever_has_no_value() -> None:
-    rig = Rig(workflows=2, concurrent_tasks=4)
-    free = uuid4()
+def test_a_default_holds_for_whoever_has_no_value(servers: Servers) -> None:
+    rig = Rig(servers, workflows=2, concurrent_tasks=4)
+    free = rig.tenant()
     rig.quotas.change(free, {Quota.CONCURRENT_TASKS: 0})
     assert rig.quotas.concurrent(DEFAULT_TENANT) == 4
     assert rig.quotas.concurrent(free) == 0
@@ -94,23 +102,23 @@ def test_a_default_holds_for_whoever_has_no_value() -> None:
     assert not others.has(DEFAULT_TENANT)
 
 
-def test_without_any_quota_nothing_is_asked() -> None:
-    rig = Rig()
+def test_without_any_quota_nothing_is_asked(servers: Servers) -> None:
+    rig = Rig(servers)
     assert rig.quotas.others() is EVERYBODY
     assert rig.quotas.within(uuid4(), 7, TAKE) == (7, TAKE)
 
 
-def test_what_one_tenant_sees_is_not_kept_for_another() -> None:
-    rig = Rig()
-    one, two = uuid4(), uuid4()
+def test_what_one_tenant_sees_is_not_kept_for_another(servers: Servers) -> None:
+    rig = Rig(servers)
+    one, two = rig.tenant(), rig.tenant()
     rig.store.quotas.change(one, {Quota.CONCURRENT_TASKS: 1})
     for tenant_id, wanted in ((one, 1), (two, 0)):
         with acting_as(Acting(principal=replace(ADMIN, tenant_id=tenant_id))):
             assert rig.quotas.concurrent(tenant_id) == wanted
 
 
-def test_a_run_is_played_within_its_quota() -> None:
-    rig = Rig(concurrent_tasks=3)
+def test_a_run_is_played_within_its_quota(servers: Servers) -> None:
+    rig = Rig(servers, concurrent_tasks=3)
     run_id = rig.start(10, depth=2)
     most = 0
     while work := rig.dispatcher.drain():
@@ -133,8 +141,8 @@ def test_a_run_is_played_within_its_quota() -> None:
     assert most == 3
 
 
-def test_whoever_takes_in_place_takes_one_for_one() -> None:
-    rig = Rig(concurrent_tasks=3)
+def test_whoever_takes_in_place_takes_one_for_one(servers: Servers) -> None:
+    rig = Rig(servers, concurrent_tasks=3)
     run_id = rig.start(1, depth=2)
     assert rig.quotas.within(run_id, 100, TAKE) == (0, replace(TAKE, limit=1))
     assert rig.quotas.within(run_id, 100, replace(TAKE, limit=0)) == (0, replace(TAKE, limit=0))
@@ -142,8 +150,8 @@ def test_whoever_takes_in_place_takes_one_for_one() -> None:
     assert rig.quotas.within(uuid4(), 100, TAKE) == (100, TAKE)
 
 
-def test_over_a_lowered_quota_nothing_is_taken_in_place() -> None:
-    rig = Rig()
+def test_over_a_lowered_quota_nothing_is_taken_in_place(servers: Servers) -> None:
+    rig = Rig(servers)
     run_id = rig.start(6)
     assert rig.held() == 6
     rig.quotas.change(DEFAULT_TENANT, {Quota.CONCURRENT_TASKS: 2})
@@ -152,8 +160,8 @@ def test_over_a_lowered_quota_nothing_is_taken_in_place() -> None:
     assert rig.quotas.within(run_id, 100, TAKE) == (0, replace(TAKE, limit=0))
 
 
-def test_upkeep_queues_what_a_crash_left_behind() -> None:
-    rig = Rig(concurrent_tasks=2)
+def test_upkeep_queues_what_a_crash_left_behind(servers: Servers) -> None:
+    rig = Rig(servers, concurrent_tasks=2)
     player = Player(rig.store, chain(1), room=0)
     assert rig.held() == 0
     assert rig.upkeep.round().released == 1
@@ -161,15 +169,17 @@ def test_upkeep_queues_what_a_crash_left_behind() -> None:
     assert rig.upkeep.round().released == 0
 
 
-def test_a_tenant_within_its_quota_is_no_part_of_the_common_backlog() -> None:
-    rig = Rig(concurrent_tasks=1)
+def test_a_tenant_within_its_quota_is_no_part_of_the_common_backlog(servers: Servers) -> None:
+    rig = Rig(servers, concurrent_tasks=1)
     rig.start(3)
     assert rig.engine.refill("default") == 0
     assert rig.held() == 1
 
 
-def test_without_the_record_a_move_is_followed_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig(concurrent_tasks=1)
+def test_without_the_record_a_move_is_followed_by_nothing(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(servers, concurrent_tasks=1)
 
     def away(*_: object) -> None:
         raise StoreUnavailable
@@ -181,16 +191,18 @@ def test_without_the_record_a_move_is_followed_by_nothing(monkeypatch: pytest.Mo
     assert rig.upkeep.round().released == 1
 
 
-def test_a_minute_is_counted_from_the_oldest_run() -> None:
-    rig = Rig(runs_per_minute=2)
+def test_a_minute_is_counted_from_the_oldest_run(servers: Servers) -> None:
+    rig = Rig(servers, runs_per_minute=2)
     rig.start(1)
-    rig.clock.advance(40)
+    rig.clock.skip(40)
     rig.start(1)
     with pytest.raises(QuotaExceeded) as refused:
         rig.start(1)
     assert refused.value.extra["retry_after_s"] == 20
-    rig.clock.advance(20.5)
+    rig.clock.skip(20.5)
     rig.start(1)
+    with pytest.raises(QuotaExceeded):
+        rig.start(1)
 
 
 class Full(MemoryArtifacts):
@@ -200,8 +212,8 @@ class Full(MemoryArtifacts):
         raise HandlerError("bad_artifact_name", "no")
 
 
-def test_artifacts_count_until_they_are_gone() -> None:
-    rig = Rig(storage_bytes=10)
+def test_artifacts_count_until_they_are_gone(servers: Servers) -> None:
+    rig = Rig(servers, storage_bytes=10)
     inner = MemoryArtifacts()
     kept = CountedArtifacts(inner, rig.store.reads, rig.quotas)
     run_id = rig.start(1)
@@ -226,8 +238,8 @@ def test_artifacts_count_until_they_are_gone() -> None:
     assert used() == 0
 
 
-def test_a_copy_counts_for_the_same_tenant_and_a_discarded_one_no_more() -> None:
-    rig = Rig(storage_bytes=10)
+def test_a_copy_counts_for_the_same_tenant_and_a_discarded_one_no_more(servers: Servers) -> None:
+    rig = Rig(servers, storage_bytes=10)
     kept = CountedArtifacts(MemoryArtifacts(), rig.store.reads, rig.quotas)
     run_id, coming, other = rig.start(1), uuid7(rig.clock.now()), uuid7(rig.clock.now())
 
@@ -251,8 +263,8 @@ def test_a_copy_counts_for_the_same_tenant_and_a_discarded_one_no_more() -> None
     assert used() == 5
 
 
-def test_what_could_not_be_stored_is_not_counted() -> None:
-    rig = Rig()
+def test_what_could_not_be_stored_is_not_counted(servers: Servers) -> None:
+    rig = Rig(servers)
     kept = CountedArtifacts(Full(), rig.store.reads, rig.quotas)
     run_id = rig.start(1)
     with pytest.raises(HandlerError):
@@ -261,8 +273,8 @@ def test_what_could_not_be_stored_is_not_counted() -> None:
     assert used[Quota.STORAGE_BYTES] == 0
 
 
-def test_bytes_of_the_record_are_counted_and_bound_what_is_new() -> None:
-    rig = Rig(record_bytes=4000)
+def test_bytes_of_the_record_are_counted_and_bound_what_is_new(servers: Servers) -> None:
+    rig = Rig(servers, record_bytes=4000)
 
     def used() -> int:
         rig.engine.quotas.note_record()
@@ -282,8 +294,10 @@ def test_bytes_of_the_record_are_counted_and_bound_what_is_new() -> None:
     rig.start(1)
 
 
-def test_bytes_wait_for_a_record_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig()
+def test_bytes_wait_for_a_record_that_is_away(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(servers)
     quotas = rig.engine.quotas
 
     def away(*_: object) -> int:

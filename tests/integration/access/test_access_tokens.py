@@ -16,15 +16,16 @@ from orchestrator.errors import Unauthorized
 from orchestrator.models.access.secret_keys import SecretKeys
 from orchestrator.models.ids import DEFAULT_TENANT
 from tests.factories import SECRET_KEY
-from tests.unit.access_rig import ADDRESS, ADMIN_KEY, Rig
+from tests.integration.access_rig import ADDRESS, ADMIN_KEY, Rig
+from tests.servers import Servers
 
 KEY = SecretKeys(SECRET_KEY).derive("access tokens")[0]
 OTHER = "another-installations-0a1b2c3d4e5f6a7b8c9d"
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(servers: Servers) -> Rig:
+    return Rig(servers)
 
 
 def refused(rig: Rig, token: str) -> None:
@@ -260,7 +261,7 @@ def test_no_other_admin_key(rig: Rig, key: str) -> None:
     assert rig.access.principal_of(ADMIN_KEY, ADDRESS).tenant_id == DEFAULT_TENANT
 
 
-def test_without_an_admin_key_nothing_is_one() -> None:
-    rig = Rig(admin_key="")
+def test_without_an_admin_key_nothing_is_one(servers: Servers) -> None:
+    rig = Rig(servers, admin_key="")
     for text in ("", "\0" * 32, "None"):
         refused(rig, text)

@@ -14,12 +14,13 @@ from orchestrator.ports.access import UserState
 from orchestrator.services.access.facade import Access
 from orchestrator.services.access.sign_in.sessions import SignedIn
 from tests.factories import SECRET_KEY
-from tests.unit.access_rig import ADDRESS, AGENT, PASSWORD, Rig
+from tests.integration.access_rig import ADDRESS, AGENT, PASSWORD, Rig
+from tests.servers import Servers
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(servers: Servers) -> Rig:
+    return Rig(servers)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_a_refresh_gives_new_tokens_of_the_same_session(rig: Rig, signed_in: Sig
 
 
 def test_nothing_of_a_token_is_kept(rig: Rig, signed_in: SignedIn) -> None:
-    kept = repr(rig.record.rows)
+    kept = rig.servers.rows()
     assert signed_in.refresh_token[4:] not in kept
     assert signed_in.refresh_token not in repr(signed_in)
     assert signed_in.access_token not in repr(signed_in)
@@ -84,8 +85,7 @@ def test_a_used_token_ends_its_whole_session(
     void(rig.access, newest)
     void(rig.process(), newest)
     assert rig.told(DEFAULT_TENANT).count("auth.refresh_reused") == 1
-    (kept,) = rig.record.rows.sessions.values()
-    assert kept.reason == "reuse"
+    assert rig.session("reason") == "reuse"
 
 
 def test_other_sessions_of_the_user_go_on(rig: Rig, signed_in: SignedIn) -> None:
@@ -174,8 +174,8 @@ def test_a_session_that_is_left_alone_ends(rig: Rig, signed_in: SignedIn) -> Non
         rig.access.still(second.principal)
 
 
-def test_no_session_lives_for_ever() -> None:
-    rig = Rig(refresh_s=3600.0, session_idle_s=1000.0)
+def test_no_session_lives_for_ever(servers: Servers) -> None:
+    rig = Rig(servers, refresh_s=3600.0, session_idle_s=1000.0)
     rig.user("viewer")
     one = rig.sign_in()
     for _ in range(6):
@@ -283,9 +283,9 @@ def test_a_session_older_than_its_user_is_void_although_nobody_revoked_it(
     rig: Rig, signed_in: SignedIn
 ) -> None:
     user_id = signed_in.principal.id
-    user = rig.record.rows.users[user_id]
     rig.clock.advance(15)
-    rig.record.rows.users[user_id] = replace(user, valid_from=rig.clock.now())
+    set_back = "UPDATE users SET valid_from = %s WHERE id = %s"
+    rig.servers.run(set_back, rig.clock.now(), user_id)
     void(rig.access, signed_in)
 
 
@@ -306,11 +306,11 @@ def test_what_voids_sessions_says_since_when(rig: Rig, signed_in: SignedIn, how:
 def test_a_password_changed_during_a_sign_in_lets_nobody_in(rig: Rig) -> None:
     """The old password was checked, then it was changed, then the session is to be opened."""
     user = rig.user("editor")
-    found = rig.record.rows.passwords[user.id]
-    rig.record.rows.passwords[user.id] = "another hash"
+    found = rig.password(user.id)
+    rig.store_password(user.id, "another hash")
     with pytest.raises(Unauthorized):
         rig.access.sessions.open(user.id, address=ADDRESS, agent=AGENT, verified=found)
-    assert rig.record.rows.sessions == {}
+    assert rig.count("sessions") == 0
 
 
 def test_a_role_taken_away_ends_the_sessions_that_had_it(rig: Rig, signed_in: SignedIn) -> None:
@@ -367,9 +367,9 @@ def test_sessions_are_opened_for_whom_others_vouch(rig: Rig) -> None:
 def test_a_user_agent_is_cut_and_harmless(rig: Rig) -> None:
     user = rig.user("viewer")
     rig.access.sessions.open(user.id, address="x" * 500, agent="a\x1b[31m\r\nSet-Cookie: b\0" * 99)
-    (kept,) = rig.record.rows.sessions.values()
-    assert kept.agent.isprintable()
-    assert (len(kept.agent) <= 300, len(kept.address)) == (True, 100)
+    agent, address = rig.session("agent"), rig.session("address")
+    assert agent.isprintable()
+    assert (len(agent) <= 300, len(address)) == (True, 100)
 
 
 def test_a_wrong_current_password_counts_as_a_failed_sign_in(rig: Rig, signed_in: SignedIn) -> None:

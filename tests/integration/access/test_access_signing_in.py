@@ -19,13 +19,14 @@ from orchestrator.models.access.permissions import ADMIN
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.ports.access import UserState
 from orchestrator.services.access.passwords import Passwords
-from tests.unit.access_rig import ADDRESS, AGENT, PASSWORD, CountingHasher, Rig
+from tests.integration.access_rig import ADDRESS, AGENT, PASSWORD, CountingHasher, Rig
+from tests.servers import Servers
 from tests.waiting import wait_for
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(servers: Servers) -> Rig:
+    return Rig(servers)
 
 
 def attempt(rig: Rig, email: str, password: str, address: str = ADDRESS) -> tuple[str, int, int]:
@@ -154,8 +155,8 @@ def test_success_forgets_what_was_wrong_before(rig: Rig) -> None:
 
 
 def _address_key(rig: Rig) -> str:
-    (name,) = (n for n in rig.cache._kept if n.startswith("count:address:"))
-    return name.removeprefix("count:address:")
+    (name,) = rig.keys("count:address")
+    return name.partition(":count:address:")[2]
 
 
 def test_an_address_that_tries_many_accounts_is_locked(rig: Rig) -> None:
@@ -296,19 +297,19 @@ def _has_room(passwords: Passwords) -> bool:
 def test_a_hash_of_older_parameters_is_made_anew(rig: Rig) -> None:
     user = rig.user("viewer")
     old = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1).hash(PASSWORD)
-    rig.record.rows.passwords[user.id] = old
+    rig.store_password(user.id, old)
     rig.sign_in()
-    new = rig.record.rows.passwords[user.id]
+    new = rig.password(user.id)
     assert new != old
     assert not rig.hasher.check_needs_rehash(new)
     rig.sign_in()
-    assert rig.record.rows.passwords[user.id] == new
+    assert rig.password(user.id) == new
 
 
 def test_a_hash_that_is_none_lets_nobody_in(rig: Rig) -> None:
     user = rig.user("viewer")
     for wrong in ("", "plain", "$argon2id$", "$2b$12$abc", PASSWORD):
-        rig.record.rows.passwords[user.id] = wrong
+        rig.store_password(user.id, wrong)
         attempt(rig, "ada@example.org", PASSWORD)
 
 
@@ -328,7 +329,7 @@ def test_a_poor_password_is_refused_and_not_repeated(rig: Rig, password: str) ->
     (problem,) = caught.value.problems
     assert (problem.path, problem.code) == ("password", "bad_password")
     assert len(password) < 5 or password not in str(caught.value)
-    assert rig.record.rows.users == {}
+    assert rig.count("users") == 0
 
 
 def test_a_long_password_counts_to_its_end(rig: Rig) -> None:
@@ -347,7 +348,7 @@ def test_what_happened_is_told_without_the_password(rig: Rig) -> None:
     assert rig.told(DEFAULT_TENANT) == [
         "auth.sign_in", "auth.sign_in_failed", "auth.sign_in_failed",
     ]  # fmt: skip
-    rows = rig.store.audit.rows[DEFAULT_TENANT]
+    rows = rig.audited()
     assert "a password of mine" not in repr(rows)
     assert "typed-my-password-here" not in repr(rows)
     assert rows[0].principal_id == user.id

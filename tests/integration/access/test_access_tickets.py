@@ -10,12 +10,13 @@ import pytest
 from orchestrator.errors import ChannelUnavailable, Unauthorized
 from orchestrator.models.access.permissions import ADMIN, Permission
 from orchestrator.services.access.sign_in.sessions import SignedIn
-from tests.unit.access_rig import ADDRESS, Rig
+from tests.integration.access_rig import ADDRESS, Rig
+from tests.servers import Servers
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(servers: Servers) -> Rig:
+    return Rig(servers)
 
 
 @pytest.fixture
@@ -104,9 +105,8 @@ def test_what_a_user_holds_follows_the_session_and_not_the_token(
 
 def test_a_ticket_kept_too_long_is_none(rig: Rig, signed_in: SignedIn) -> None:
     ticket = rig.access.ticket(signed_in.principal)
-    kept = rig.cache._kept
-    (name,) = (name for name in kept if name.startswith("ticket:"))
-    kept[name] = (kept[name][0], rig.clock.now() + timedelta(days=1))
+    (name,) = rig.keys("ticket")
+    assert rig.servers.client.pexpire(name, timedelta(days=1))
     rig.clock.advance(60)
     with pytest.raises(Unauthorized):
         rig.access.take_ticket(ticket)
@@ -114,21 +114,21 @@ def test_a_ticket_kept_too_long_is_none(rig: Rig, signed_in: SignedIn) -> None:
 
 def test_whoever_writes_to_the_cache_becomes_nobody(rig: Rig, signed_in: SignedIn) -> None:
     mine, theirs = rig.access.ticket(signed_in.principal), rig.access.ticket(ADMIN)
-    kept = rig.cache._kept
-    names = [name for name in kept if name.startswith("ticket:")]
-    values = {kept[name][0] for name in names}
-    for name in names:
-        # Another's value below the own ticket, and a forged one.
-        other = next(value for value in values if value != kept[name][0])
-        kept[name] = (other, kept[name][1])
+    client = rig.servers.client
+    one, two = rig.keys("ticket")
+    # Another's value below the own ticket, and a forged one.
+    swapped = {one: client.get(two), two: client.get(one)}
+    for name, value in swapped.items():
+        client.set(name, value, keepttl=True)
     for ticket in (mine, theirs):
         with pytest.raises(Unauthorized):
             rig.access.take_ticket(ticket)
     ticket = rig.access.ticket(signed_in.principal)
-    (name,) = (name for name in kept if name.startswith("ticket:"))
-    forged = kept[name][0].replace('"user"', '"system"')
-    assert forged != kept[name][0]
-    kept[name] = (forged, kept[name][1])
+    (name,) = rig.keys("ticket")
+    held = client.get(name)
+    forged = held.replace(b'"user"', b'"system"')
+    assert forged != held
+    client.set(name, forged, keepttl=True)
     with pytest.raises(Unauthorized):
         rig.access.take_ticket(ticket)
 

@@ -18,12 +18,13 @@ from orchestrator.models.access.permissions import ADMIN, ROLES, Permission, per
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
 from orchestrator.ports.access import UserState
 from orchestrator.ports.acting import Acting, acting_as
-from tests.unit.access_rig import ADDRESS, AGENT, PASSWORD, Rig
+from tests.integration.access_rig import ADDRESS, AGENT, PASSWORD, Rig
+from tests.servers import Servers
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(servers: Servers) -> Rig:
+    return Rig(servers)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_only_the_installation_knows_tenants(rig: Rig) -> None:
 def test_an_invited_user_sets_its_first_password(rig: Rig) -> None:
     invited = rig.access.users.invite(ADMIN, email="ada@example.org", roles=["owner"])
     assert invited.token not in repr(invited)
-    assert invited.token not in repr(rig.record.rows)
+    assert invited.token not in rig.servers.rows()
     assert not invited.user.has_password
     with pytest.raises(InvalidDefinition):
         rig.access.users.redeem(invited.token, "short")
@@ -226,7 +227,7 @@ def test_no_token_outlives_a_password_that_was_set(rig: Rig) -> None:
     reset = rig.access.users.reset(ADMIN, one.principal.id)
     rig.sign_in(password=f"{PASSWORD} 2")
     rig.access.users.redeem(reset.token, PASSWORD)
-    assert rig.record.rows.tokens == {}
+    assert rig.count("one_time_tokens") == 0
 
 
 def test_a_reset_ends_what_the_old_password_opened(rig: Rig) -> None:
@@ -285,7 +286,7 @@ def test_a_request_leaves_one_entry_with_its_own_name(rig: Rig) -> None:
     with acting_as(acting):
         user = rig.access.users.create(actor, email="b@example.org", roles=["viewer"])
         rig.access.sign_out(replace(actor))
-    entries = rig.store.audit.rows[DEFAULT_TENANT][1:]
+    entries = rig.audited()[1:]
     assert [(e.action, e.resource, e.resource_id) for e in entries] == [
         ("users.create", "user", str(user.id)),
         ("users.create", "session", str(actor.session_id)),

@@ -11,14 +11,15 @@ from orchestrator.models.access.permissions import ADMIN, GRANTABLE, ROLES, Perm
 from orchestrator.models.ids import DEFAULT_TENANT, uuid7
 from orchestrator.ports.acting import Acting, acting_as
 from orchestrator.services.definitions.workflows import Workflows
-from tests.unit.access_rig import ADDRESS, Rig
+from tests.integration.access_rig import ADDRESS, Rig
+from tests.servers import Servers
 
 DEFINITION = {"name": "flow", "nodes": [{"id": "a", "type": "noop"}], "edges": []}
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(servers: Servers) -> Rig:
+    return Rig(servers)
 
 
 def a_workflow(rig: Rig, tenant_id: UUID = DEFAULT_TENANT, name: str = "flow") -> UUID:
@@ -149,7 +150,7 @@ def test_a_rotated_keys_next_has_its_grants(rig: Rig) -> None:
     both = frozenset({Permission.RUNS_READ, Permission.RUNS_START})
     expected = {one: {Permission.RUNS_READ}, two: both}
     assert rig.access.principal_of(text, ADDRESS).grants == expected
-    told = [(e.resource, e.resource_id) for e in rig.store.audit.rows[DEFAULT_TENANT]]
+    told = [(e.resource, e.resource_id) for e in rig.audited()]
     assert sorted(told) == sorted(
         [("api_key", str(old.id)), ("api_key", str(new.id)),
          ("grant", f"{one}/{new.id}"), ("grant", f"{two}/{new.id}")]
