@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.client.errors import ApiError
 from orchestrator.client.noun import Noun, given, is_id, new_key
+from orchestrator.models.text import normal_name
 
 if TYPE_CHECKING:
     from orchestrator.client.documents import DiffDoc, VersionDoc, WorkflowDoc
@@ -46,6 +47,7 @@ class Workflows(Noun):
 
         Without `status`, one that is not archived; of several, the newest.
         """
+        name = normal_name(name)
         if not 0 < len(name) <= _NAME:
             return None
         params = {"name": name, "status": list(status), "limit": 1}

@@ -120,3 +120,13 @@ def test_a_followed_quiet_run_prints_no_more(place: Place) -> None:
     place.zq("runs", "cancel", run_id)
     said = place.zq("runs", "watch", run_id, "-o", "json", code=1)
     assert json.loads(said)["state"] == "cancelled"
+
+
+def test_a_workflow_goes_by_its_name_in_either_form_of_unicode(place: Place) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    with connect() as client:
+        saved = client.workflows.create({**ONE, "name": decomposed})
+    assert saved["name"] == composed
+    for name in (composed, decomposed):
+        assert place.told("workflow", "get", name)["id"] == saved["id"]
+        assert place.told("run", name)["workflow_id"] == saved["id"]
