@@ -28,7 +28,7 @@ from orchestrator.adapters.postgres.unit_of_work import PostgresUnitOfWork
 
 
 class PostgresStore:
-    """Answers `ports.store.Store`. Safe to share between threads and to carry over a fork.
+    """Answers `ports.store.Record`. Safe to share between threads and to carry over a fork.
 
     `role` is the process's: `zq_api` sees only the tenant on whose behalf a thread acts, and no
     row while it acts on nobody's; `zq_engine` sees everything. `pool` is for the other adapters
