@@ -290,7 +290,10 @@ def _lay_out(shapes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> None:
         shape.setdefault("position", {"x": layer * COLUMN_PX, "y": row * ROW_PX})
 
 
-class _Dumper(yaml.SafeDumper):
+_SAFE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_SAFE_DUMPER):  # type: ignore[misc]  # one of two, as PyYAML was built
     """Quotes also the texts that only YAML 1.2 takes for numbers, such as 1e3."""
 
 
