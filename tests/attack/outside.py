@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tests.oidc_server import Provider, provider
-from tests.unit.http_site import Site
+from tests.process.http_site import Site
 
 
 class Trap:

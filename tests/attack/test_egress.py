@@ -21,8 +21,8 @@ from orchestrator.errors import EgressBlocked
 from orchestrator.models.egress import Egress, rules
 from orchestrator.models.runs.task import Failure, Outcome
 from tests.attack.outside import Trap
+from tests.process.http_site import Site
 from tests.unit.handler_calls import call, failure_of, value_of
-from tests.unit.http_site import Site
 from workers.handlers.http import client as http_client
 
 STRICT = Egress()

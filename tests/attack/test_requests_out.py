@@ -20,7 +20,7 @@ from tests.attack.outside import Liar, Outside, Trap
 from tests.attack.stack import Stack, refused, tells_nothing
 from tests.attack.test_answers import CASES, LOST, TIMEOUT, TOO_LARGE
 from tests.attack.test_egress import HOSTS
-from tests.unit.http_site import Site
+from tests.process.http_site import Site
 
 BLOCKED = {"egress_blocked", "bad_url"}
 #: A resolver that does not know such a name has reached nobody either.

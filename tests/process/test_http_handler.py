@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from orchestrator.models.runs.task import Failure
+from tests.process.http_site import Site, body_of, forget_client, send
 from tests.unit.handler_calls import LOOPBACK, NOW, call, failure_of, value_of
-from tests.unit.http_site import Site, body_of, forget_client, send
 from workers.handlers.http import client as http_client
 from workers.handlers.http.errors import _connect_error
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreUnavailable
-from tests.unit.capturing import Sink, kept_streams, messages, start
+from tests.process.capturing import Sink, kept_streams, messages, start
 from tests.waiting import wait_for
 from workers.child import capture, capture_hub
 from workers.handlers import StopRequested

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from orchestrator.models.text import printable
 from orchestrator.ports.moves import LogLine
-from tests.unit.capturing import Sink, captured, kept_streams, messages, start
+from tests.process.capturing import Sink, captured, kept_streams, messages, start
 from workers.child import capture_hub
 
 log = logging.getLogger("tests.capture")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.models.runs.task import Failure, Outcome
+from tests.process.http_site import Site, body_of, forget_client, send
 from tests.unit.handler_calls import failure_of
-from tests.unit.http_site import Site, body_of, forget_client, send
 from workers.handlers.http import handler as http
 
 
