@@ -73,18 +73,14 @@ class Quotas:
 
         Returns how much of `room` it finds: none where the number of tasks is limited.
         """
-        self.admit_record(tenant_id)
         most = self.limit(tenant_id, Quota.RUNS_PER_MINUTE, checks.stored)
         if most:
             self._check_minute(checks, tenant_id, most)
         return 0 if self.limit(tenant_id, Quota.CONCURRENT_TASKS, checks.stored) else room
 
     def counts_runs(self, tenant_id: UUID) -> bool:
-        """Whether a tenant's runs are counted by the minute, or its bytes, before they start."""
-        return bool(
-            self.limit(tenant_id, Quota.RUNS_PER_MINUTE)
-            or self.limit(tenant_id, Quota.RECORD_BYTES)
-        )
+        """Whether a tenant's runs are counted by the minute, which needs a transaction."""
+        return bool(self.limit(tenant_id, Quota.RUNS_PER_MINUTE))
 
     def room(self, tenant_id: UUID, room: int) -> int:
         """Return how much of `room` a new run finds: none where the number of tasks is limited."""
@@ -102,7 +98,6 @@ class Quotas:
 
     def admit_workflow(self, checks: QuotaChecks, tenant_id: UUID) -> None:
         """Let a tenant have one more workflow in this transaction, or raise QuotaExceeded."""
-        self.admit_record(tenant_id)
         most = self.limit(tenant_id, Quota.WORKFLOWS, checks.stored)
         if most and checks.workflows(tenant_id) >= most:
             raise QuotaExceeded(f"the tenant may have {most} workflows; archive one first")
@@ -128,7 +123,8 @@ class Quotas:
     def admit_record(self, tenant_id: UUID) -> None:
         """Let a tenant put something new into the record, or raise QuotaExceeded.
 
-        What is under way goes on: its outputs and log lines are counted, not refused.
+        What is under way goes on: its outputs and log lines are counted, not refused. Call it
+        outside of a transaction: it may need a connection of its own.
         """
         most = self.limit(tenant_id, Quota.RECORD_BYTES)
         if not most:

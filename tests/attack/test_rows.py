@@ -88,7 +88,7 @@ ROWS = [
     Row("B16-long", (400,), headers={**JSON, "Idempotency-Key": "x" * 4_000}),
     Row("B16-huge", (400, 431), headers={**JSON, "Idempotency-Key": "x" * 10_240}),
     *(Row(f"B17-{no}", (412,), "PUT", "/workflows/{id}", headers={**JSON, "If-Match": tag})
-      for no, tag in enumerate(('"99"', "W/1", '"x"', '""', '"1", "2"'))),
+      for no, tag in enumerate(('"99"', "W/1", '"x"', '""', '"98", "99"'))),
     *(Row(f"B18-{verb}", (405,), verb, body=None)
       for verb in ("TRACE", "BREW", "PATCH", "PROPFIND", "DELETE")),
     Row("B18-tunnel", (405,), path="/workflows/{id}",

@@ -51,6 +51,7 @@ class Workflows:
         `key` is (Idempotency-Key, digest of the request): a second use returns the first's result.
         """
         workflow = read_definition(document)
+        self._quotas.admit_record(tenant_id)
         now = self._clock.now()
         saved = SavedWorkflow(
             id=uuid7(now), tenant_id=tenant_id, name=workflow.name, version=1, status=status,
@@ -83,9 +84,19 @@ class Workflows:
         VersionMismatch unless the newest one is among `expected_versions`, where they are given.
         """
         workflow = read_definition(document)
+        self._quotas.admit_record(tenant_id)
         with self._store.begin() as unit:
             saved, version = self._held(unit, tenant_id, workflow_id, expected_versions)
-            return self._next(unit, saved, version, workflow, status or saved.status)
+            done = self._next(unit, saved, version, workflow, status or saved.status)
+        return self._counted(version, *done)
+
+    def _counted(
+        self, before: Version, saved: SavedWorkflow, now: Version
+    ) -> tuple[SavedWorkflow, Version]:
+        """Count a definition that has been stored, after its transaction."""
+        if now is not before:
+            self._quotas.count_record(saved.tenant_id, len(orjson.dumps(now.definition)))
+        return saved, now
 
     def _held(
         self,
@@ -122,11 +133,8 @@ class Workflows:
         )  # fmt: skip
         if saved.status is WorkflowStatus.ARCHIVED and status is not saved.status:
             self._quotas.admit_workflow(unit.quotas, saved.tenant_id)
-        else:
-            self._quotas.admit_record(saved.tenant_id)
         unit.workflows.change(changed, definition, stored_plan(workflow))
         note_workflow(changed, definition, was=(saved, version.definition))
-        self._quotas.count_record(saved.tenant_id, len(orjson.dumps(definition)))
         return changed, Version(
             workflow_id=saved.id, version=changed.version, definition=definition, created_at=now
         )
@@ -220,7 +228,8 @@ class Workflows:
         """Publish or archive a workflow as it is; the status it has already makes no version."""
         with self._store.begin() as unit:
             saved, version = self._held(unit, tenant_id, workflow_id, expected_versions)
-            return self._next(unit, saved, version, read_definition(version.definition), status)
+            done = self._next(unit, saved, version, read_definition(version.definition), status)
+        return self._counted(version, *done)
 
     def list(
         self,

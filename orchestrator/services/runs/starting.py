@@ -76,6 +76,7 @@ class Starting:
     def start(self, tenant_id: UUID, workflow_id: UUID, asked: StartRequest) -> Started:
         """Store a run of a saved workflow: see `WorkflowEngine.start`."""
         run_id = uuid7(self._clock.now())
+        self._quotas.admit_record(tenant_id)
         if self._quick and asked.key is None and asked.version is None:
             quick = self._quickly(run_id, tenant_id, workflow_id, asked)
             if quick is not None:
@@ -120,6 +121,7 @@ class Starting:
     def execute(self, tenant_id: UUID, document: Mapping[str, Any], asked: StartRequest) -> Started:
         """Store a definition and a run of it: see `WorkflowEngine.execute`."""
         workflow = read_definition(document)
+        self._quotas.admit_record(tenant_id)
         now = self._clock.now()
         run_id, workflow_id = uuid7(now), uuid7(now)
         saved = SavedWorkflow(
@@ -134,9 +136,9 @@ class Starting:
             unit.workflows.add(saved, definition, stored_plan(workflow))
             plan = self._plans.keep(workflow_id, 1, compile_plan(workflow))
             room = self._quotas.admit_run(unit.quotas, tenant_id, self._room(plan.queues))
-            self._quotas.count_record(tenant_id, len(json.dumps(definition)))
             new = self._new(run_id, tenant_id, workflow_id, 1, plan, asked, room)
             moved = unit.store_run(new)
+        self._quotas.count_record(tenant_id, len(json.dumps(definition)))
         return Started(run_id=run_id, moved=moved, run=_as_stored(new, plan, moved))
 
     def _new(

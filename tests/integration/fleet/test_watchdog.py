@@ -204,7 +204,7 @@ def test_a_child_that_dies_gives_its_attempts_up_without_a_beat(
         pid, other = rig.children()
         lost, kept = rig.working(pid), rig.working(other)
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: lost.task("n0").state == "retrying", what="the attempt to be lost")
+        wait_for(lambda: lost.task("n0").attempt == 2, what="the attempt to be lost")
         assert kept.task("n0").state == "running"
         assert rig.fleet.beats == 1
     finally:
@@ -223,7 +223,7 @@ def test_children_that_all_die_and_are_reaped_give_their_attempts_up(
         for pid in rig.children():
             os.kill(pid, signal.SIGKILL)
         for player in players:
-            wait_for(lambda: player.task("n0").state == "retrying", what="a lost attempt")  # noqa: B023
+            wait_for(lambda: player.task("n0").attempt == 2, what="a lost attempt")  # noqa: B023
     finally:
         rig.close()
 
