@@ -34,6 +34,8 @@ Waits = MutableMapping["ClientSocket", float]
 class ClientSocket(socket.socket):
     """A client's connection. `sendall` differs: ConnectionResetError when credit is used up."""
 
+    #: gunicorn's request at hand.
+    request: Any
     _credit_s: float
     _waits: Waits
 

@@ -123,8 +123,20 @@ class DeadlineThreads(ThreadWorker):  # type: ignore[misc]
         environ[self._body_read] = arrived
         if environ.get("CONTENT_LENGTH", "0") == "0" and "HTTP_TRANSFER_ENCODING" not in environ:
             arrived()
-        answer: Iterable[bytes] = self._flask(environ, start_response)
+
+        def start(status: str, *more: Any) -> Any:
+            if status.startswith("413"):
+                # Its body is not read to the end, so no other request can follow: say so.
+                environ["gunicorn.socket"].request.force_close()
+            return start_response(status, *more)
+
+        answer: Iterable[bytes] = self._flask(environ, start)
         return answer
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Answer one request."""
+        conn.sock.request = req
+        return super().handle_request(req, conn)
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection; it gets a thread when its first byte is there."""

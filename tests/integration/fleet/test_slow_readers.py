@@ -107,3 +107,13 @@ def test_an_address_has_its_share_of_connections(
                 return line.recv(65_536).startswith(b"HTTP/1.1 200")
 
         wait_for(served_again)
+
+
+def test_what_is_too_large_ends_its_connection_and_says_so(web: Web) -> None:
+    headers = {"Content-Type": "application/json"}
+    with httpx.Client(base_url=web.url, timeout=10) as client:
+        for _ in range(20):
+            refused = client.post("/api/v1/auth/login", content=b" " * 300_000, headers=headers)
+            assert refused.status_code == 413
+            assert refused.headers["Connection"] == "close"
+            assert client.get("/healthz").status_code == 200
