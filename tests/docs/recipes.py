@@ -13,7 +13,12 @@ from orchestrator.adapters.postgres.access.tables import metadata
 from orchestrator.adapters.postgres.connections.pool import normal_url
 from orchestrator.adapters.postgres.migrate import migrate
 from orchestrator.adapters.postgres.store import PostgresStore
+from orchestrator.bootstrap.memory import build_in_memory
 from orchestrator.models.access.permissions import Principal, PrincipalKind
+from orchestrator.models.ids import DEFAULT_TENANT
+from orchestrator.models.runs.event import Event
+from orchestrator.models.runs.run import Run
+from orchestrator.ports.moves import Owner
 from tests.api.conftest import ONE, Api, build_core
 from web.app import create_app
 
@@ -40,6 +45,18 @@ def paused_run() -> tuple[Api, UUID]:
     answer = client.post(f"/runs/{run_id}/pause")
     assert answer.status_code < 300, answer.text
     return client, run_id
+
+
+def paused_in_memory() -> tuple[Run, Event]:
+    """Return the same of a run in memory, as its twin of the moves has it, and its last event."""
+    core = build_in_memory()
+    run_id = core.engine.execute(DEFAULT_TENANT, ONE).run_id
+    owner = Owner(worker_id=uuid4(), pid=1)
+    (task,) = core.store.reads.tasks(run_id)
+    wanted = [(task.task_no, task.attempt)]
+    assert core.store.moves.claim_attempts(run_id, wanted, claim_id=uuid4(), owner=owner)
+    run = core.steering.pause(DEFAULT_TENANT, run_id)
+    return run, core.store.reads.events(run_id, after=0, limit=100)[-1]
 
 
 def principal() -> Principal:

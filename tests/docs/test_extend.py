@@ -122,7 +122,7 @@ def edit(tree: Path, block: Block) -> None:
         elif kind in {"after", "replace"}:
             lines = file.read_text().splitlines(keepends=True)
             places = [no for no, line in enumerate(lines) if line.strip() == rest]
-            assert len(places) >= 1, f"{block.name}: {path} has no line {rest}"
+            assert len(places) == 1, f"{block.name}: {len(places)} lines of {path} are {rest}"
             first = places[0] + (kind == "after")
             file.write_text("".join([*lines[:first], text, *lines[places[0] + 1 :]]))
 
