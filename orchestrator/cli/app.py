@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,7 +23,8 @@ from orchestrator.process.own_packages import come_first
 #: 128 and the number of SIGPIPE, as shells tell it.
 PIPE_BROKE = 141
 #: Each verb with its module and its line in the help. The module is imported when the verb is used,
-#: so that `zq` answers at once.
+#: so that `zq` answers at once. A file of `commands/` that is not named here is a verb by its own
+#: name, behind these, when its first line says so: """`zq NAME`: its line in the help."""
 VERBS = {
     "up": ("servers", "Start everything on this machine, until Ctrl-C."),
     "demo": ("demo", "Run a real workflow over real weather data, live."),
@@ -51,6 +55,23 @@ VERBS = {
     "worker": ("servers", "Run a worker under its supervisor."),
     "scheduler": ("servers", "Run the scheduler."),
 }
+_COMMANDS = Path(__file__).with_name("commands")
+_FIRST_LINE = re.compile(r'"""`zq ([a-z][a-z_]*)`: (.+?)(?:""")?\n')
+
+
+@cache
+def verbs() -> dict[str, tuple[str, str]]:
+    """Return every verb with its module and its line in the help; no module is imported."""
+    found = dict(VERBS)
+    named = {module for module, _ in VERBS.values()}
+    for path in sorted(_COMMANDS.glob("*.py")):
+        if path.stem in named:
+            continue
+        with path.open(encoding="utf-8") as lines:
+            first = _FIRST_LINE.match(lines.readline())
+        if first and first[1] == path.stem:
+            found[path.stem] = path.stem, first[2][0].upper() + first[2][1:]
+    return found
 
 
 class _PipeBroke(Exception):
@@ -78,37 +99,39 @@ class Verbs(click.Group):
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        return list(verbs())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        known = VERBS.get(cmd_name) or verbs().get(cmd_name)
+        if known is None:
             return None
-        module = import_module(f"orchestrator.cli.commands.{VERBS[cmd_name][0]}")
+        module = import_module(f"orchestrator.cli.commands.{known[0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in verbs().items()])
 
     def shell_complete(
         self, ctx: click.Context, incomplete: str
     ) -> list[click.shell_completion.CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        fitting = [name for name in VERBS if name.startswith(incomplete)]
-        verbs = [CompletionItem(name, help=VERBS[name][1]) for name in fitting]
-        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+        known = [(name, line) for name, (_, line) in verbs().items()]
+        own = [CompletionItem(n, help=line) for n, line in known if n.startswith(incomplete)]
+        return own + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         from difflib import get_close_matches
 
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], VERBS, 1)
+        word = args[0] if args else "-"
+        if word not in VERBS and word not in verbs() and not word.startswith("-"):
+            near = get_close_matches(word, verbs(), 1)
             hint = f" Did you mean `zq {near[0]}`?" if near else ""
-            ctx.fail(f"There is no `zq {args[0]}`.{hint}")
+            ctx.fail(f"There is no `zq {word}`.{hint}")
         return super().resolve_command(ctx, args)
 
 

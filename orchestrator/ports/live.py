@@ -18,7 +18,7 @@ class Observer(Protocol):
 
 
 class Subscription(Protocol):
-    """An open ear on one run's channel, or on all of them."""
+    """An open subscription to one run's channel, or to all of them."""
 
     def get(self, timeout_s: float) -> list[dict[str, Any]] | None:
         """Return the next batch of frames, or None when nothing came in time."""

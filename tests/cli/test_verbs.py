@@ -11,8 +11,9 @@ from typing import Any
 import click
 import pytest
 
+from orchestrator.cli import app as app_module
 from orchestrator.cli import main
-from orchestrator.cli.app import VERBS, cli
+from orchestrator.cli.app import VERBS, cli, verbs
 from orchestrator.cli.terminal.lists import show_list
 from orchestrator.cli.terminal.options import NotConfirmed, confirm
 from orchestrator.cli.terminal.output import progress, show_line
@@ -92,6 +93,30 @@ def test_the_help_tells_exit_codes_and_imports_no_verb() -> None:
     loaded = done.stdout.splitlines()[-1]
     terminal = "orchestrator.cli.terminal"
     assert loaded == str(["orchestrator.cli.app", terminal, f"{terminal}.output"])
+
+
+def test_a_file_of_commands_is_a_verb_by_its_first_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "greet.py").write_text('"""`zq greet`: says hello."""\n')
+    (tmp_path / "longer.py").write_text('"""`zq longer`: tells more\n\nof it.\n"""\n')
+    (tmp_path / "shared.py").write_text('"""`zq runs cancel`: is of another noun."""\n')
+    (tmp_path / "other.py").write_text('"""`zq another`: has another name."""\n')
+    (tmp_path / "runs.py").write_text('"""`zq runs`: is named already."""\n')
+    (tmp_path / "empty.py").write_text("")
+    monkeypatch.setattr(app_module, "_COMMANDS", tmp_path)
+    verbs.cache_clear()
+    try:
+        assert verbs() == VERBS | {
+            "greet": ("greet", "Says hello."),
+            "longer": ("longer", "Tells more"),
+        }
+    finally:
+        verbs.cache_clear()
+
+
+def test_no_file_of_ours_becomes_a_verb_unawares() -> None:
+    assert verbs() == VERBS
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

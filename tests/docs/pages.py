@@ -13,6 +13,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+#: Of a recipe, which `test_extend.py` follows in a copy of the tree.
+RECIPE = {
+    # the block is a new file: its path
+    "create",
+    # a file is copied first: path | new path
+    "copy",
+    # the block comes behind a line, or takes its place: path | the line, without its indentation
+    "after",
+    "replace",
+    # the block is run when the edits are made: what it prints, among other things
+    "check",
+}
 #: What a note may say. Any other comment above a fence is a mistake.
 NOTES = {
     # a reason: the block is not run at all
@@ -30,6 +42,7 @@ NOTES = {
     "file",
     # json: what the tables of this page read
     "scope",
+    *RECIPE,
 }
 _NOTE = re.compile(r"<!-- ([a-z-]+)(?:: (.*))? -->\Z")
 _FENCE = re.compile(r"```([a-z]*)\s*\Z")
@@ -51,7 +64,7 @@ class Block:
     def runs(self) -> bool:
         """Return whether a test may run it. A decision's script was measured once, on that day."""
         elsewhere = self.page.startswith("docs/decisions/") or self.page == "CONTRIBUTING.md"
-        return "not-run" not in self.notes and not elsewhere
+        return not self.notes.keys() & {"not-run", *RECIPE} and not elsewhere
 
     @property
     def name(self) -> str:

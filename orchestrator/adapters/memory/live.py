@@ -53,7 +53,7 @@ class MemoryChannel:
         self.up = True
         self._bound = bound
         #: By run; None hears all of them.
-        self._ears: dict[UUID | None, list[MemorySubscription]] = {}
+        self._subscriptions: dict[UUID | None, list[MemorySubscription]] = {}
         self._lock = threading.Lock()
 
     def notify(self, events: Sequence[Event]) -> None:
@@ -61,9 +61,12 @@ class MemoryChannel:
         if not events or not self.up:
             return
         with self._lock:
-            ears = [*self._ears.get(events[0].run_id, ()), *self._ears.get(None, ())]
-        for ear in ears:
-            ear.put([event.frame() for event in events])
+            found = [
+                *self._subscriptions.get(events[0].run_id, ()),
+                *self._subscriptions.get(None, ()),
+            ]
+        for subscription in found:
+            subscription.put([event.frame() for event in events])
 
     def subscribe(self, run_id: UUID) -> AbstractContextManager[MemorySubscription]:
         """See the port."""
@@ -75,16 +78,16 @@ class MemoryChannel:
 
     @contextmanager
     def _listen(self, run_id: UUID | None) -> Iterator[MemorySubscription]:
-        ear = MemorySubscription(self._bound)
+        subscription = MemorySubscription(self._bound)
         with self._lock:
-            self._ears.setdefault(run_id, []).append(ear)
+            self._subscriptions.setdefault(run_id, []).append(subscription)
         try:
-            yield ear
+            yield subscription
         finally:
             with self._lock:
-                self._ears[run_id].remove(ear)
-                if not self._ears[run_id]:
-                    del self._ears[run_id]
+                self._subscriptions[run_id].remove(subscription)
+                if not self._subscriptions[run_id]:
+                    del self._subscriptions[run_id]
 
     def ping(self) -> bool:
         """See the port."""

@@ -67,8 +67,8 @@ class PostgresStore:
         self.variables = PostgresVariables(self.pool)
         self.quotas = PostgresQuotas(self.pool)
         self.audit = PostgresAudit(self.pool)
-        self._ear: Any = None
-        self._ear_deadlines = Deadlines(connect_timeout_s)
+        self._listener: Any = None
+        self._listener_deadlines = Deadlines(connect_timeout_s)
 
     @contextmanager
     def begin(self) -> Iterator[PostgresUnitOfWork]:
@@ -81,21 +81,21 @@ class PostgresStore:
         deadline = time.monotonic() + timeout_s
         try:
             with guarded():
-                ear = self._listening()
-                heard_by = [ear] if stop is None else [ear, stop]
+                listener = self._listening()
+                heard_by = [listener] if stop is None else [listener, stop]
                 left_s = max(0.0, deadline - time.monotonic())
-                if ear in select.select(heard_by, [], [], left_s)[0]:
-                    ear.poll()
-                heard = bool(ear.notifies)
-                ear.notifies.clear()
+                if listener in select.select(heard_by, [], [], left_s)[0]:
+                    listener.poll()
+                heard = bool(listener.notifies)
+                listener.notifies.clear()
                 return heard
         except Exception:
-            self._drop_ear()
+            self._stop_listening()
             raise
 
     def _listening(self) -> Any:
-        if self._ear is None:
-            self._ear = psycopg2.connect(
+        if self._listener is None:
+            self._listener = psycopg2.connect(
                 plain_url(self._url),
                 connect_timeout=self._connect_timeout_s,
                 application_name="zq listen",
@@ -103,18 +103,18 @@ class PostgresStore:
                 connection_factory=BoundedConnection,
                 cursor_factory=BoundedCursor,
             )
-            self._ear_deadlines.add(self._ear)
-            self._ear.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
-            with self._ear.cursor() as cursor:
+            self._listener_deadlines.add(self._listener)
+            self._listener.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+            with self._listener.cursor() as cursor:
                 cursor.execute("LISTEN zq_upkeep")
-        return self._ear
+        return self._listener
 
-    def _drop_ear(self) -> None:
-        if self._ear is not None:
-            self._ear.close()
-            self._ear = None
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def close(self) -> None:
         """See the port."""
-        self._drop_ear()
+        self._stop_listening()
         self.pool.close()

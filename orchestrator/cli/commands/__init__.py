@@ -1,1 +1,1 @@
-"""The verbs of `zq`, a file or two a noun. `app.VERBS` names them."""
+"""The verbs of `zq`, a file or two a noun; `app.verbs` finds them."""
