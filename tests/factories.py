@@ -120,7 +120,7 @@ def store_workflow(store: Store, plan: PlanJson, **more: Any) -> SavedWorkflow:
     workflow = saved(**more)
     definition = {"name": workflow.name, "nodes": [{"id": row[1]} for row in plan["rows"]]}
     with store.begin() as work:
-        work.workflows.add(workflow, definition, plan)
+        work.workflows.add_workflow(workflow, definition, plan)
     return workflow
 
 

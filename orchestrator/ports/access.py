@@ -165,10 +165,10 @@ class Standing:
 class Users(Protocol):
     """Users."""
 
-    def add(self, user: User, password: str | None) -> None:
+    def add_user(self, user: User, password: str | None) -> None:
         """Store a user with its password's hash; NameTaken when the e-mail address is known."""
 
-    def get(self, tenant_id: UUID, user_id: UUID, *, lock: bool = False) -> User | None:
+    def get_user(self, tenant_id: UUID, user_id: UUID, *, lock: bool = False) -> User | None:
         """Return a user of a tenant; with `lock`, held until the transaction ends."""
 
     def by_email(self, email: str) -> tuple[User, str | None] | None:
@@ -206,7 +206,7 @@ class Identities(Protocol):
     def find(self, issuer: str, subject: str) -> Identity | None:
         """Return an identity."""
 
-    def add(self, identity: Identity) -> None:
+    def add_identity(self, identity: Identity) -> None:
         """Store an identity; NameTaken when it belongs to somebody already."""
 
     def of_user(self, user_id: UUID) -> list[Identity]:
@@ -216,10 +216,10 @@ class Identities(Protocol):
 class Sessions(Protocol):
     """Sign-ins."""
 
-    def add(self, session: Session) -> None:
+    def add_session(self, session: Session) -> None:
         """Store a session."""
 
-    def get(self, session_id: UUID, *, lock: bool = False) -> tuple[Session, User] | None:
+    def get_session(self, session_id: UUID, *, lock: bool = False) -> tuple[Session, User] | None:
         """Return a session and its user; with `lock`, held until the transaction ends."""
 
     def rotate(self, session: Session) -> None:
@@ -241,13 +241,13 @@ class Sessions(Protocol):
 class ApiKeys(Protocol):
     """API keys."""
 
-    def add(self, key: ApiKey, digest: bytes) -> None:
+    def add_key(self, key: ApiKey, digest: bytes) -> None:
         """Store a key and the SHA-256 of its plain text."""
 
     def by_prefix(self, prefix: str) -> tuple[ApiKey, bytes] | None:
         """Return a key of any tenant, and its digest."""
 
-    def get(self, tenant_id: UUID, key_id: UUID, *, lock: bool = False) -> ApiKey | None:
+    def get_key(self, tenant_id: UUID, key_id: UUID, *, lock: bool = False) -> ApiKey | None:
         """Return a key of a tenant, revoked or not; with `lock`, held until the end."""
 
     def page(self, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[ApiKey]:
@@ -263,10 +263,10 @@ class ApiKeys(Protocol):
 class CustomRoles(Protocol):
     """Tenants' own roles."""
 
-    def add(self, role: CustomRole) -> None:
+    def add_role(self, role: CustomRole) -> None:
         """Store a role; NameTaken when the tenant has one of this name."""
 
-    def get(self, tenant_id: UUID, name: str) -> CustomRole | None:
+    def get_role(self, tenant_id: UUID, name: str) -> CustomRole | None:
         """Return a role."""
 
     def of_tenant(self, tenant_id: UUID) -> list[CustomRole]:
@@ -298,7 +298,7 @@ class Grants(Protocol):
 class OneTimeTokens(Protocol):
     """Invitations and resets."""
 
-    def add(self, token: OneTimeToken) -> None:
+    def add_token(self, token: OneTimeToken) -> None:
         """Store a token; earlier ones of the same user, for whatever purpose, no longer work."""
 
     def find(self, digest: bytes, at: datetime) -> OneTimeToken | None:
@@ -314,10 +314,10 @@ class OneTimeTokens(Protocol):
 class Tenants(Protocol):
     """Owners of rows."""
 
-    def add(self, tenant: Tenant) -> None:
+    def add_tenant(self, tenant: Tenant) -> None:
         """Store a tenant; NameTaken when there is one of this name."""
 
-    def get(self, tenant_id: UUID) -> Tenant | None:
+    def get_tenant(self, tenant_id: UUID) -> Tenant | None:
         """Return a tenant."""
 
     def page(self, *, after: UUID | None, limit: int) -> list[Tenant]:

@@ -12,13 +12,13 @@ from orchestrator.models.definitions.saved import SavedWorkflow, Version, Workfl
 class Workflows(Protocol):
     """Workflows and their versions, inside one transaction."""
 
-    def add(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
+    def add_workflow(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
         """Store a new workflow with its first version; NameTaken when the name is in use."""
 
     def change(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
         """Store the next version; VersionMismatch unless `saved.version` follows the stored one."""
 
-    def get(
+    def get_workflow(
         self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
     ) -> SavedWorkflow | None:
         """Return one workflow, also an archived or ad hoc one; `lock` keeps others from it."""

@@ -30,7 +30,7 @@ def anywhere(store: AccessStore) -> AbstractContextManager[AccessWork]:
 def a_tenant(store: AccessStore) -> UUID:
     tenant = Tenant(id=new_id(), name=f"tenant {uuid4()}", created_at=NOW)
     with anywhere(store) as work:
-        work.tenants.add(tenant)
+        work.tenants.add_tenant(tenant)
     return tenant.id
 
 
@@ -41,7 +41,7 @@ def a_user(store: AccessStore, tenant_id: UUID, *roles: str, password: str | Non
         has_password=password is not None,
     )  # fmt: skip
     with anywhere(store) as work:
-        work.users.add(user, password)
+        work.users.add_user(user, password)
     return user
 
 
@@ -53,7 +53,7 @@ def a_session(store: AccessStore, user: User, **more: object) -> Session:
     )  # fmt: skip
     session = replace(session, **more)  # type: ignore[arg-type]
     with anywhere(store) as work:
-        work.sessions.add(session)
+        work.sessions.add_session(session)
     return session
 
 
@@ -65,7 +65,7 @@ def a_key(store: AccessStore, tenant_id: UUID, **more: object) -> ApiKey:
     )  # fmt: skip
     key = replace(key, **more)  # type: ignore[arg-type]
     with anywhere(store) as work:
-        work.api_keys.add(key, b"digest of " + key.prefix.encode())
+        work.api_keys.add_key(key, b"digest of " + key.prefix.encode())
     return key
 
 

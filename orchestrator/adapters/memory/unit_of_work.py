@@ -134,7 +134,7 @@ class MemoryWorkflows:
         self._tables = tables
         self._undo = undo
 
-    def add(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
+    def add_workflow(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
         """See the port."""
         if saved.id in self._tables.workflows:
             raise Conflict(f"there is a workflow {saved.id} already")
@@ -143,7 +143,7 @@ class MemoryWorkflows:
 
     def change(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
         """See the port. The id, the tenant, `created_at` and `ad_hoc` never change."""
-        stored = self.get(saved.tenant_id, saved.id)
+        stored = self.get_workflow(saved.tenant_id, saved.id)
         if stored is None or stored.version != saved.version - 1:
             raise VersionMismatch
         kept = replace(saved, created_at=stored.created_at, ad_hoc=stored.ad_hoc)
@@ -176,7 +176,7 @@ class MemoryWorkflows:
         found = [w for w in self._tables.workflows.values() if w.tenant_id == tenant_id]
         return sorted((w for w in found if _listed(w)), key=lambda w: w.id, reverse=True)
 
-    def get(
+    def get_workflow(
         self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
     ) -> SavedWorkflow | None:
         """See the port. Whoever opened the unit has everything locked."""

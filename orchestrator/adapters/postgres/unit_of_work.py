@@ -105,7 +105,7 @@ class PostgresWorkflows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
+    def add_workflow(self, saved: SavedWorkflow, definition: Mapping[str, Any], plan: Any) -> None:
         """See the port."""
         values = {
             "id": saved.id,
@@ -146,7 +146,7 @@ class PostgresWorkflows:
             )
         )
 
-    def get(
+    def get_workflow(
         self, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
     ) -> SavedWorkflow | None:
         """See the port."""

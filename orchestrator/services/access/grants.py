@@ -123,7 +123,7 @@ class Grants:
 
     def _check_workflow(self, actor: Principal, workflow_id: UUID) -> None:
         with self._workflows.begin() as work:
-            if work.workflows.get(actor.tenant_id, workflow_id) is None:
+            if work.workflows.get_workflow(actor.tenant_id, workflow_id) is None:
                 raise gone("workflow")
 
     def _changed(self, *principal_ids: UUID) -> None:
@@ -131,9 +131,9 @@ class Grants:
 
 
 def _exists(work: AccessWork, tenant_id: UUID, principal_id: UUID) -> bool:
-    if work.users.get(tenant_id, principal_id) is not None:
+    if work.users.get_user(tenant_id, principal_id) is not None:
         return True
-    return work.api_keys.get(tenant_id, principal_id) is not None
+    return work.api_keys.get_key(tenant_id, principal_id) is not None
 
 
 def _no_more_than(actor: Principal, workflow_id: UUID, wanted: frozenset[Permission]) -> None:

@@ -65,7 +65,7 @@ class Invitations:
             digest=_digest(token), tenant_id=user.tenant_id, user_id=user.id, purpose=purpose,
             created_at=now, expires_at=now + timedelta(days=days),
         )  # fmt: skip
-        work.tokens.add(kept)
+        work.tokens.add_token(kept)
         return Invitation(user=user, token=token, expires_at=kept.expires_at)
 
     def redeem(self, token: str, password: str, *, name: str | None) -> User:
@@ -101,7 +101,7 @@ class Invitations:
         """Look before a password is hashed, which is too dear for whoever just tries tokens."""
         with self._store.begin(any_tenant=True) as work:
             found = work.tokens.find(digest, self._clock.now())
-            user = work.users.get(found.tenant_id, found.user_id) if found else None
+            user = work.users.get_user(found.tenant_id, found.user_id) if found else None
         if user is None or user.state is not UserState.ACTIVE:
             refuse()
         return user

@@ -76,7 +76,7 @@ class Keys:
 
     def _add(self, work: AccessWork, key: ApiKey, text: str) -> None:
         self._reporting.changes("api_key", key.id, after=_told(key))
-        work.api_keys.add(key, sha256(text.encode()).digest())
+        work.api_keys.add_key(key, sha256(text.encode()).digest())
 
     def get(self, actor: Principal, key_id: UUID) -> ApiKey:
         """Return a key of the actor's tenant; NotFound."""
@@ -151,7 +151,7 @@ class Keys:
     def _found(
         self, work: AccessWork, actor: Principal, key_id: UUID, *, lock: bool = False
     ) -> ApiKey:
-        key = work.api_keys.get(actor.tenant_id, key_id, lock=lock)
+        key = work.api_keys.get_key(actor.tenant_id, key_id, lock=lock)
         if key is None:
             raise gone("API key")
         return key

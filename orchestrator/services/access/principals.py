@@ -191,7 +191,7 @@ class Principals:
 
     def _read_session(self, session_id: UUID) -> _Found:
         with self._store.begin(any_tenant=True) as work:
-            found = work.sessions.get(session_id)
+            found = work.sessions.get_session(session_id)
             if found is None or not alive(*found, self._clock.now()):
                 refuse()
             session, user = found
@@ -209,7 +209,7 @@ class Principals:
 
     def _read_key_again(self, tenant_id: UUID, key_id: UUID) -> _Found:
         with self._store.begin(any_tenant=True) as work:
-            key = work.api_keys.get(tenant_id, key_id)
+            key = work.api_keys.get_key(tenant_id, key_id)
             if key is None:
                 refuse()
             return self._use_key(work, key)

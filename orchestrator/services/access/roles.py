@@ -56,7 +56,7 @@ class Roles:
             if len(work.roles.of_tenant(actor.tenant_id)) >= MOST_ROLES:
                 raise Conflict(f"a tenant has at most {MOST_ROLES} roles of its own")
             self._reporting.changes("role", name, after=_told(role))
-            work.roles.add(role)
+            work.roles.add_role(role)
         self._principals.changed(f"tenant:{actor.tenant_id}")
         return role
 
@@ -106,7 +106,7 @@ class Roles:
 
 
 def _found(work: AccessWork, actor: Principal, name: str) -> CustomRole:
-    role = work.roles.get(actor.tenant_id, name)
+    role = work.roles.get_role(actor.tenant_id, name)
     if role is None:
         raise gone("role of this tenant")
     return role

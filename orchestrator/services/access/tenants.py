@@ -29,7 +29,7 @@ class Tenants:
         tenant = Tenant(id=uuid7(now), name=checked_name(name), created_at=now)
         with self._store.begin(any_tenant=True) as work:
             self._reporting.changes("tenant", tenant.id, after={"name": tenant.name})
-            work.tenants.add(tenant)
+            work.tenants.add_tenant(tenant)
         return tenant
 
     def page(self, actor: Principal, *, after: UUID | None = None, limit: int = 50) -> list[Tenant]:
@@ -66,7 +66,7 @@ def _check(actor: Principal) -> None:
 
 
 def _found(work: AccessWork, tenant_id: UUID) -> Tenant:
-    tenant = work.tenants.get(tenant_id)
+    tenant = work.tenants.get_tenant(tenant_id)
     if tenant is None:
         raise gone("tenant")
     return tenant

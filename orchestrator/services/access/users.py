@@ -99,7 +99,7 @@ class Users:
         roles: Sequence[str],
         password: str | None,
     ) -> User:
-        if work.tenants.get(home) is None:
+        if work.tenants.get_tenant(home) is None:
             raise gone("tenant")
         custom = custom_of(work, home)
         wanted = checked_roles(roles, custom)
@@ -111,7 +111,7 @@ class Users:
             has_password=password is not None,
         )  # fmt: skip
         self._reporting.changes("user", user.id, after=told_of(user))
-        work.users.add(user, password)
+        work.users.add_user(user, password)
         return user
 
     def reset(self, actor: Principal, user_id: UUID) -> Invitation:
@@ -136,7 +136,7 @@ class Users:
     def get(self, actor: Principal, user_id: UUID) -> User:
         """Return a user of the actor's tenant."""
         with self._store.begin() as work:
-            user = work.users.get(actor.tenant_id, user_id)
+            user = work.users.get_user(actor.tenant_id, user_id)
         if user is None:
             raise gone("user")
         return user
@@ -163,7 +163,7 @@ class Users:
             custom = custom_of(work, actor.tenant_id)
             wanted = None if roles is None else checked_roles(roles, custom)
             owners = work.users.owners(actor.tenant_id)
-            user = work.users.get(actor.tenant_id, user_id, lock=True)
+            user = work.users.get_user(actor.tenant_id, user_id, lock=True)
             if user is None:
                 raise gone("user")
             if user.id != actor.id or (wanted, state) != (None, None):
@@ -227,7 +227,7 @@ class Users:
     def sessions_of(self, actor: Principal, user_id: UUID) -> list[Session]:
         """Return the open sessions of a user, newest first."""
         with self._store.begin() as work:
-            if work.users.get(actor.tenant_id, user_id) is None:
+            if work.users.get_user(actor.tenant_id, user_id) is None:
                 raise gone("user")
             return work.sessions.of_user(user_id, self._clock.now())
 
@@ -243,7 +243,7 @@ class Users:
 
     def _touchable(self, work: AccessWork, actor: Principal, user_id: UUID) -> User:
         """Return a user of the actor's tenant who is not above the actor; held to the end."""
-        user = work.users.get(actor.tenant_id, user_id, lock=True)
+        user = work.users.get_user(actor.tenant_id, user_id, lock=True)
         if user is None:
             raise gone("user")
         if user.id != actor.id:

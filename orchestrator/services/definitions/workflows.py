@@ -64,7 +64,7 @@ class Workflows:
                     return self._current(unit, tenant_id, earlier)
             definition = shape_of(workflow)
             self._quotas.admit_workflow(unit.quotas, tenant_id)
-            unit.workflows.add(saved, definition, stored_plan(workflow))
+            unit.workflows.add_workflow(saved, definition, stored_plan(workflow))
             note_workflow(saved, definition)
         self._quotas.count_record(tenant_id, len(orjson.dumps(definition)))
         version = Version(workflow_id=saved.id, version=1, definition=definition, created_at=now)
@@ -268,7 +268,7 @@ class Workflows:
     def _current(
         unit: UnitOfWork, tenant_id: UUID, workflow_id: UUID, *, lock: bool = False
     ) -> tuple[SavedWorkflow, Version]:
-        saved = unit.workflows.get(tenant_id, workflow_id, lock=lock)
+        saved = unit.workflows.get_workflow(tenant_id, workflow_id, lock=lock)
         version = unit.workflows.version(workflow_id, saved.version) if saved else None
         if saved is None or version is None:
             raise NotFound(f"there is no workflow {workflow_id}")

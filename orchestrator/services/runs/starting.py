@@ -84,7 +84,7 @@ class Starting:
         with self._store.begin() as unit:
             if (earlier := _earlier(unit, tenant_id, asked, run_id)) is not None:
                 return Started(run_id=earlier)
-            saved = unit.workflows.get(tenant_id, workflow_id)
+            saved = unit.workflows.get_workflow(tenant_id, workflow_id)
             if saved is None:
                 raise NotFound(f"there is no workflow {workflow_id}")
             if saved.status is WorkflowStatus.ARCHIVED and not saved.ad_hoc:
@@ -133,7 +133,7 @@ class Starting:
             if (earlier := _earlier(unit, tenant_id, asked, run_id)) is not None:
                 return Started(run_id=earlier)
             definition = shape_of(workflow)
-            unit.workflows.add(saved, definition, stored_plan(workflow))
+            unit.workflows.add_workflow(saved, definition, stored_plan(workflow))
             plan = self._plans.keep(workflow_id, 1, compile_plan(workflow))
             room = self._quotas.admit_run(unit.quotas, tenant_id, self._room(plan.queues))
             new = self._new(run_id, tenant_id, workflow_id, 1, plan, asked, room)

@@ -31,8 +31,8 @@ def test_a_key_is_found_by_its_prefix(store: AccessStore, scopes: tuple[str, ...
         assert work.api_keys.by_prefix(key.prefix.upper()) is None
         assert work.api_keys.by_prefix(key.prefix[:-1]) is None
         assert work.api_keys.by_prefix("%") is None
-        assert work.api_keys.get(key.tenant_id, key.id, lock=True) == key
-        assert work.api_keys.get(DEFAULT_TENANT, key.id) is None
+        assert work.api_keys.get_key(key.tenant_id, key.id, lock=True) == key
+        assert work.api_keys.get_key(DEFAULT_TENANT, key.id) is None
 
 
 def test_a_key_changes_and_is_used(store: AccessStore) -> None:
@@ -41,7 +41,7 @@ def test_a_key_changes_and_is_used(store: AccessStore) -> None:
     changed = replace(key, rotated_to=next_id, expires_at=later, revoked_at=later, name="cd")
     with anywhere(store) as work:
         assert work.api_keys.change(replace(changed, roles=("owner",), scopes=("runs:read",)))
-        assert work.api_keys.get(key.tenant_id, key.id) == changed
+        assert work.api_keys.get_key(key.tenant_id, key.id) == changed
         work.api_keys.used(key.id, later)
         assert work.api_keys.page(key.tenant_id, after=None, limit=9) == [
             replace(changed, used_at=later)
@@ -56,15 +56,15 @@ def test_roles_are_a_tenants_own(store: AccessStore) -> None:
         created_at=NOW, updated_at=NOW,
     )  # fmt: skip
     with anywhere(store) as work:
-        work.roles.add(role)
-        work.roles.add(replace(role, tenant_id=other))
-        work.roles.add(replace(role, name="Z"))
+        work.roles.add_role(role)
+        work.roles.add_role(replace(role, tenant_id=other))
+        work.roles.add_role(replace(role, name="Z"))
         with pytest.raises(NameTaken):
-            work.roles.add(role)
+            work.roles.add_role(role)
         changed = replace(role, description="", permissions=(), updated_at=NOW + timedelta(1))
         assert work.roles.change(changed)
-        assert work.roles.get(tenant_id, "auditor") == changed
-        assert work.roles.get(other, "auditor") == replace(role, tenant_id=other)
+        assert work.roles.get_role(tenant_id, "auditor") == changed
+        assert work.roles.get_role(other, "auditor") == replace(role, tenant_id=other)
         assert [r.name for r in work.roles.of_tenant(tenant_id)] == ["Z", "auditor"]
         assert not work.roles.change(replace(role, name="none"))
 
@@ -78,19 +78,19 @@ def test_a_removed_role_is_taken_from_everybody_in_its_tenant(store: AccessStore
         created_at=NOW, updated_at=NOW,
     )  # fmt: skip
     with anywhere(store) as work:
-        work.roles.add(role)
+        work.roles.add_role(role)
         assert work.roles.delete(tenant_id, "auditor")
         assert not work.roles.delete(tenant_id, "auditor")
-        assert work.users.get(tenant_id, user.id) == replace(user, roles=("viewer",))
-        assert work.users.get(other, foreign.id) == foreign
-        assert work.api_keys.get(tenant_id, key.id) == replace(key, roles=())
+        assert work.users.get_user(tenant_id, user.id) == replace(user, roles=("viewer",))
+        assert work.users.get_user(other, foreign.id) == foreign
+        assert work.api_keys.get_key(tenant_id, key.id) == replace(key, roles=())
 
 
 def test_a_token_works_once_and_not_for_ever(store: AccessStore) -> None:
     user = a_user(store, a_tenant(store))
     token = a_token(user)
     with anywhere(store) as work:
-        work.tokens.add(token)
+        work.tokens.add_token(token)
         assert work.tokens.find(token.digest, NOW) == token
         assert work.tokens.find(token.digest, token.expires_at) is None
         assert work.tokens.take(token.digest, token.expires_at) is None
@@ -106,7 +106,7 @@ def test_a_newer_token_voids_the_older_of_every_purpose(store: AccessStore) -> N
     others = a_token(somebody)
     with anywhere(store) as work:
         for token in (others, invited, old, newest):
-            work.tokens.add(token)
+            work.tokens.add_token(token)
         found = [work.tokens.find(one.digest, NOW) for one in (invited, old, newest, others)]
         assert found == [None, None, newest, others]
         work.tokens.forget(user.id)
@@ -119,18 +119,18 @@ def test_tenants_have_names_of_their_own(store: AccessStore) -> None:
         Tenant(id=new_id(), name=f"{word} {uuid4()}", created_at=NOW) for word in ("one", "two")
     )
     with anywhere(store) as work:
-        work.tenants.add(one)
-        work.tenants.add(two)
+        work.tenants.add_tenant(one)
+        work.tenants.add_tenant(two)
         with pytest.raises(NameTaken):
-            work.tenants.add(replace(two, id=new_id()))
+            work.tenants.add_tenant(replace(two, id=new_id()))
         with pytest.raises(NameTaken):
             work.tenants.rename(two.id, one.name)
         assert work.tenants.rename(one.id, one.name)
         assert work.tenants.rename(two.id, f"three {two.id}")
         assert not work.tenants.rename(new_id(), f"four {two.id}")
-        assert work.tenants.get(two.id) == replace(two, name=f"three {two.id}")
+        assert work.tenants.get_tenant(two.id) == replace(two, name=f"three {two.id}")
         assert one in work.tenants.page(after=DEFAULT_TENANT, limit=1000)
-        assert work.tenants.get(DEFAULT_TENANT) is not None
+        assert work.tenants.get_tenant(DEFAULT_TENANT) is not None
 
 
 def test_an_error_takes_everything_back(store: AccessStore) -> None:
@@ -157,7 +157,7 @@ def test_standing_is_of_one_tenant_and_one_principal(store: AccessStore) -> None
             created_at=NOW, updated_at=NOW,
         )  # fmt: skip
         with anywhere(store) as work:
-            work.roles.add(role)
+            work.roles.add_role(role)
     with anywhere(store) as work:
         found = work.standing(tenant_id, new_id())
         assert (found.custom, found.grants) == ({"auditor": ("audit:read",)}, {})

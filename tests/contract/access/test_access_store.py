@@ -33,21 +33,21 @@ def test_a_user_is_kept_and_found_in_its_tenant_only(store: AccessStore) -> None
     mine, other = a_tenant(store), a_tenant(store)
     user = a_user(store, mine, "editor", "own", password="$argon2id$x")
     with anywhere(store) as work:
-        assert work.users.get(mine, user.id) == user
-        assert work.users.get(mine, user.id, lock=True) == user
-        assert work.users.get(other, user.id) is None
+        assert work.users.get_user(mine, user.id) == user
+        assert work.users.get_user(mine, user.id, lock=True) == user
+        assert work.users.get_user(other, user.id) is None
         assert work.users.by_email(user.email) == (user, "$argon2id$x")
         assert work.users.by_email("nobody@example.org") is None
         assert not work.users.change(replace(user, tenant_id=other, name="Eve"))
         assert not work.users.delete(other, user.id)
-        assert work.users.get(mine, user.id) == user
+        assert work.users.get_user(mine, user.id) == user
 
 
 def test_an_address_is_taken_all_over_the_installation(store: AccessStore) -> None:
     user = a_user(store, a_tenant(store))
     with anywhere(store) as work:
         with pytest.raises(NameTaken):
-            work.users.add(replace(user, id=new_id(), tenant_id=DEFAULT_TENANT), None)
+            work.users.add_user(replace(user, id=new_id(), tenant_id=DEFAULT_TENANT), None)
         # The transaction goes on.
         assert work.users.by_email(user.email) == (user, None)
 
@@ -70,7 +70,7 @@ def test_a_change_keeps_what_it_does_not_name(store: AccessStore) -> None:
     )  # fmt: skip
     with anywhere(store) as work:
         assert work.users.change(changed)
-        assert work.users.get(user.tenant_id, user.id) == replace(
+        assert work.users.get_user(user.tenant_id, user.id) == replace(
             changed, email=user.email, signed_in_at=None
         )
         work.users.signed_in(user.id, later)
@@ -111,11 +111,11 @@ def test_with_a_user_goes_all_that_is_its_own(store: AccessStore) -> None:
     )  # fmt: skip
     token = a_token(user)
     with anywhere(store) as work:
-        work.identities.add(identity)
-        work.tokens.add(token)
+        work.identities.add_identity(identity)
+        work.tokens.add_token(token)
         assert work.users.delete(user.tenant_id, user.id)
         assert not work.users.delete(user.tenant_id, user.id)
-        assert work.sessions.get(session.id) is None
+        assert work.sessions.get_session(session.id) is None
         assert work.identities.find(identity.issuer, identity.subject) is None
         assert work.tokens.find(token.digest, NOW) is None
 
@@ -127,9 +127,9 @@ def test_an_identity_belongs_to_one_user(store: AccessStore) -> None:
         user_id=one.id, created_at=NOW,
     )  # fmt: skip
     with anywhere(store) as work:
-        work.identities.add(identity)
+        work.identities.add_identity(identity)
         with pytest.raises(NameTaken):
-            work.identities.add(replace(identity, user_id=two.id, tenant_id=two.tenant_id))
+            work.identities.add_identity(replace(identity, user_id=two.id, tenant_id=two.tenant_id))
         assert work.identities.find(identity.issuer, identity.subject) == identity
         assert work.identities.find("https://else.example.org", identity.subject) is None
         assert work.identities.of_user(one.id) == [identity]
@@ -140,9 +140,9 @@ def test_a_session_comes_with_its_user(store: AccessStore) -> None:
     user = a_user(store, a_tenant(store), "viewer", password="hash")
     session = a_session(store, user)
     with anywhere(store) as work:
-        assert work.sessions.get(session.id) == (session, user)
-        assert work.sessions.get(session.id, lock=True) == (session, user)
-        assert work.sessions.get(new_id()) is None
+        assert work.sessions.get_session(session.id) == (session, user)
+        assert work.sessions.get_session(session.id, lock=True) == (session, user)
+        assert work.sessions.get_session(new_id()) is None
 
 
 def test_a_session_rotates_and_ends_once(store: AccessStore) -> None:
@@ -154,10 +154,10 @@ def test_a_session_rotates_and_ends_once(store: AccessStore) -> None:
     )
     with anywhere(store) as work:
         work.sessions.rotate(rotated)
-        assert work.sessions.get(session.id) == (rotated, user)
+        assert work.sessions.get_session(session.id) == (rotated, user)
         assert work.sessions.revoke(session.id, reason="reuse", at=later)
         assert not work.sessions.revoke(session.id, reason="sign_out", at=NOW)
-        assert work.sessions.get(session.id) == (
+        assert work.sessions.get_session(session.id) == (
             replace(rotated, revoked_at=later, reason="reuse"),
             user,
         )
@@ -176,7 +176,7 @@ def test_all_open_sessions_of_a_user_end_together(store: AccessStore) -> None:
         assert set(revoked) == {one.id, two.id, expired.id}
         assert work.sessions.of_user(user.id, NOW) == []
         assert work.sessions.of_user(other.id, NOW) == [theirs]
-        found = work.sessions.get(ended.id)
+        found = work.sessions.get_session(ended.id)
         assert found is not None
         assert found[0].reason == "sign_out"
 
@@ -188,9 +188,9 @@ def test_old_sessions_are_removed(store: AccessStore) -> None:
     young = a_session(store, user)
     with anywhere(store) as work:
         work.sessions.prune(user.id, NOW - timedelta(days=30))
-        assert work.sessions.get(old.id) is None
-        assert work.sessions.get(young.id) is not None
-        assert work.sessions.get(theirs.id) is not None
+        assert work.sessions.get_session(old.id) is None
+        assert work.sessions.get_session(young.id) is not None
+        assert work.sessions.get_session(theirs.id) is not None
 
 
 def test_whoever_acts_sees_its_own_tenant_and_nobody_else_sees_any(pool: Pool) -> None:
@@ -202,7 +202,7 @@ def test_whoever_acts_sees_its_own_tenant_and_nobody_else_sees_any(pool: Pool) -
     with acting_as(Acting(principal=actor)), store.begin() as work:
         assert work.users.by_email(users[mine].email) is not None
         assert work.users.by_email(users[other].email) is None
-        assert work.users.get(other, users[other].id) is None
+        assert work.users.get_user(other, users[other].id) is None
         assert work.api_keys.by_prefix(keys[other].prefix) is None
         assert [tenant.id for tenant in work.tenants.page(after=None, limit=99)] == [mine]
         work.users.set_password(users[other].id, "mine now")

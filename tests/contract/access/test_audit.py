@@ -91,7 +91,7 @@ def test_whatever_a_request_sends_is_recorded_in_some_way(rig: PostgresRig) -> N
     assert {getattr(kept, name) for name in texts} == {odd}
     with acting_as(Acting(principal=someone(tenant_id, name=NASTY), action="x", request_id=NASTY)):
         with rig.store.begin() as work:
-            work.workflows.add(saved(tenant_id=tenant_id), {}, chain(1))
+            work.workflows.add_workflow(saved(tenant_id=tenant_id), {}, chain(1))
             note("workflow", NASTY)
     assert entries(rig, tenant_id)[3].resource_id == "eve\ufffd?" + "x" * 495
     assert verdict(rig, tenant_id).entries == 4
@@ -148,7 +148,7 @@ def test_what_a_transaction_changes_is_recorded_with_it_or_not_at_all(rig: Postg
 
     def change(*noted: str, fails: bool = False) -> None:
         with rig.store.begin() as work:
-            work.workflows.add(saved(tenant_id=tenant_id), {}, chain(1))
+            work.workflows.add_workflow(saved(tenant_id=tenant_id), {}, chain(1))
             for one in noted:
                 note("workflow", one, after="b" * 64)
             if fails:
@@ -221,7 +221,7 @@ def test_eight_at_once_make_one_chain(rig: PostgresRig) -> None:
                     continue
                 one = Acting(principal=someone(tenant_id), action="w", request_id=f"{no}.{turn}")
                 with acting_as(one), rig.store.begin() as unit:
-                    unit.workflows.add(saved(tenant_id=tenant_id), {}, chain(1))
+                    unit.workflows.add_workflow(saved(tenant_id=tenant_id), {}, chain(1))
                     note("workflow", f"{no}.{turn}")
         except Exception as error:
             faults.append(error)

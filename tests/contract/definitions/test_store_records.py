@@ -42,15 +42,15 @@ class Stop(Exception):
 def test_workflow_is_read_back_as_stored(rig: Rig) -> None:
     workflow = saved("report", description="d", status=WorkflowStatus.DRAFT)
     with rig.store.begin() as work:
-        work.workflows.add(workflow, {"name": "report", "nodes": [1, None]}, PLAN)
+        work.workflows.add_workflow(workflow, {"name": "report", "nodes": [1, None]}, PLAN)
     with rig.store.begin() as work:
-        assert work.workflows.get(DEFAULT_TENANT, workflow.id) == workflow
+        assert work.workflows.get_workflow(DEFAULT_TENANT, workflow.id) == workflow
         assert work.workflows.named(DEFAULT_TENANT, "report") == workflow
         version = work.workflows.version(workflow.id, 1)
         assert work.workflows.version(workflow.id, 2) is None
-        assert work.workflows.get(rig.tenant(), workflow.id) is None
+        assert work.workflows.get_workflow(rig.tenant(), workflow.id) is None
         assert work.workflows.named(rig.tenant(), "report") is None
-        assert work.workflows.get(DEFAULT_TENANT, new_id()) is None
+        assert work.workflows.get_workflow(DEFAULT_TENANT, new_id()) is None
         assert work.workflows.named(DEFAULT_TENANT, "other") is None
     assert version is not None
     assert version.definition == {"name": "report", "nodes": [1, None]}
@@ -67,7 +67,7 @@ def test_change_makes_the_next_version_and_keeps_the_old_one(rig: Rig) -> None:
     )  # fmt: skip
     with rig.store.begin() as work:
         work.workflows.change(changed, {"v": 2}, chain(2))
-        assert work.workflows.get(DEFAULT_TENANT, workflow.id) == changed
+        assert work.workflows.get_workflow(DEFAULT_TENANT, workflow.id) == changed
     assert rig.store.reads.definition(workflow.id, 2) == {"v": 2}
     old = rig.store.reads.definition(workflow.id, 1)
     assert old is not None
@@ -85,7 +85,7 @@ def test_change_must_follow_the_stored_version(rig: Rig, version: int) -> None:
     with pytest.raises(VersionMismatch), rig.store.begin() as work:
         work.workflows.change(replace(workflow, version=version, name="x"), {}, PLAN)
     with rig.store.begin() as work:
-        assert work.workflows.get(DEFAULT_TENANT, workflow.id) == workflow
+        assert work.workflows.get_workflow(DEFAULT_TENANT, workflow.id) == workflow
 
 
 def test_change_of_an_unknown_workflow_or_another_tenants(rig: Rig) -> None:
@@ -98,7 +98,7 @@ def test_change_of_an_unknown_workflow_or_another_tenants(rig: Rig) -> None:
 def test_names_are_taken_per_tenant(rig: Rig) -> None:
     first = store_workflow(rig.store, PLAN, name="report")
     with pytest.raises(NameTaken), rig.store.begin() as work:
-        work.workflows.add(saved("report"), {}, PLAN)
+        work.workflows.add_workflow(saved("report"), {}, PLAN)
     store_workflow(rig.store, PLAN, name="report", tenant_id=rig.tenant())
     second = store_workflow(rig.store, PLAN, name="other")
     with pytest.raises(NameTaken), rig.store.begin() as work:
@@ -116,8 +116,8 @@ def test_archived_and_ad_hoc_workflows_leave_their_name_free(rig: Rig) -> None:
     second = store_workflow(rig.store, PLAN, name="report")
     with rig.store.begin() as work:
         assert work.workflows.named(DEFAULT_TENANT, "report") == second
-        assert work.workflows.get(DEFAULT_TENANT, ad_hoc.id) == ad_hoc
-        assert work.workflows.get(DEFAULT_TENANT, first.id) == archived
+        assert work.workflows.get_workflow(DEFAULT_TENANT, ad_hoc.id) == ad_hoc
+        assert work.workflows.get_workflow(DEFAULT_TENANT, first.id) == archived
         listed = work.workflows.list(DEFAULT_TENANT, before=None, limit=10, query=None)
     assert listed == [second]
 
@@ -177,11 +177,11 @@ def test_error_rolls_everything_back(rig: Rig) -> None:
 
     def change_everything() -> None:
         with rig.store.begin() as work:
-            work.workflows.add(added, {}, PLAN)
+            work.workflows.add_workflow(added, {}, PLAN)
             work.workflows.change(replace(kept, version=2, name="changed"), {}, PLAN)
             work.store_run(run)
             assert work.keys.take(DEFAULT_TENANT, "k", "d", run.id) is None
-            assert work.workflows.get(DEFAULT_TENANT, added.id) == added
+            assert work.workflows.get_workflow(DEFAULT_TENANT, added.id) == added
             raise Stop
 
     with pytest.raises(Stop):
@@ -192,7 +192,7 @@ def test_error_rolls_everything_back(rig: Rig) -> None:
     assert rig.store.reads.definition(added.id, 1) is None
     assert rig.store.reads.definition(kept.id, 2) is None
     with rig.store.begin() as work:
-        assert work.workflows.get(DEFAULT_TENANT, kept.id) == kept
+        assert work.workflows.get_workflow(DEFAULT_TENANT, kept.id) == kept
         assert work.workflows.named(DEFAULT_TENANT, "added") is None
         assert work.keys.take(DEFAULT_TENANT, "k", "other", new_id()) is None
 

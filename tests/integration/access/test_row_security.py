@@ -176,7 +176,7 @@ def test_the_port_shows_nothing_of_another_tenant(
         assert api.moves.steer_run(run_id, RunState.RUNNING, RunState.PAUSED) is None
         assert api.moves.queue_tasks(run_id, [0]) is None
         with api.begin() as work:
-            assert work.workflows.get(other.tenant_id, other.started.workflow_id) is None
+            assert work.workflows.get_workflow(other.tenant_id, other.started.workflow_id) is None
             assert work.workflows.version(other.started.workflow_id, 1) is None
             assert work.workflows.versions(other.started.workflow_id, before=None, limit=9) == []
         assert reads.run(mine.tenant_id, mine.run_id) is not None
@@ -206,7 +206,7 @@ def test_nothing_is_written_for_another_tenant(
     _denied(write("INSERT INTO audit_heads VALUES (%s, 1, '')", mine.tenant_id), "permission")
     foreign = saved(tenant_id=other.tenant_id)
     with on_behalf(mine.tenant_id), pytest.raises(DBAPIError), api.begin() as work:
-        work.workflows.add(foreign, {"nodes": []}, chain(1))
+        work.workflows.add_workflow(foreign, {"nodes": []}, chain(1))
     workflow = store_workflow(rig.store, chain(1), tenant_id=other.tenant_id)
     with on_behalf(mine.tenant_id), pytest.raises(NotFound), api.begin() as work:
         work.store_run(new_run(workflow))

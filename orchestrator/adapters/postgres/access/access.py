@@ -100,7 +100,7 @@ class PostgresUsers:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, user: User, password: str | None) -> None:
+    def add_user(self, user: User, password: str | None) -> None:
         """See the port."""
         values = {
             "id": user.id, "tenant_id": user.tenant_id, "email": user.email, "name": user.name,
@@ -113,7 +113,7 @@ class PostgresUsers:
         except IntegrityError:
             raise NameTaken(f"somebody has the address {user.email} already") from None
 
-    def get(self, tenant_id: UUID, user_id: UUID, *, lock: bool = False) -> User | None:
+    def get_user(self, tenant_id: UUID, user_id: UUID, *, lock: bool = False) -> User | None:
         """See the port."""
         wanted = select(*_USER).where(users.c.id == user_id, users.c.tenant_id == tenant_id)
         row = (
@@ -219,7 +219,7 @@ class PostgresIdentities:
         )
         return Identity(**row) if row else None
 
-    def add(self, identity: Identity) -> None:
+    def add_identity(self, identity: Identity) -> None:
         """See the port."""
         values = {c.name: getattr(identity, c.name) for c in identities.c}
         try:
@@ -243,12 +243,12 @@ class PostgresSessions:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, session: Session) -> None:
+    def add_session(self, session: Session) -> None:
         """See the port."""
         values = {c.name: getattr(session, c.name) for c in sessions.c}
         self._connection.execute(insert(sessions).values(values))
 
-    def get(self, session_id: UUID, *, lock: bool = False) -> tuple[Session, User] | None:
+    def get_session(self, session_id: UUID, *, lock: bool = False) -> tuple[Session, User] | None:
         """See the port. One statement; only the session is locked."""
         wanted = (
             select(*_USER, *(c.label(f"session_{c.name}") for c in sessions.c))

@@ -31,7 +31,7 @@ class PostgresApiKeys:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, key: ApiKey, digest: bytes) -> None:
+    def add_key(self, key: ApiKey, digest: bytes) -> None:
         """See the port."""
         values = {
             **{c.name: getattr(key, c.name) for c in _KEY},
@@ -52,7 +52,7 @@ class PostgresApiKeys:
         )
         return (_key(row), bytes(row["digest"])) if row else None
 
-    def get(self, tenant_id: UUID, key_id: UUID, *, lock: bool = False) -> ApiKey | None:
+    def get_key(self, tenant_id: UUID, key_id: UUID, *, lock: bool = False) -> ApiKey | None:
         """See the port."""
         wanted = select(*_KEY).where(api_keys.c.id == key_id, api_keys.c.tenant_id == tenant_id)
         row = (
@@ -103,7 +103,7 @@ class PostgresCustomRoles:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, role: CustomRole) -> None:
+    def add_role(self, role: CustomRole) -> None:
         """See the port."""
         values = {c.name: getattr(role, c.name) for c in roles.c}
         values["permissions"] = list(role.permissions)
@@ -113,7 +113,7 @@ class PostgresCustomRoles:
         except IntegrityError:
             raise NameTaken(f"there is a role {role.name} already") from None
 
-    def get(self, tenant_id: UUID, name: str) -> CustomRole | None:
+    def get_role(self, tenant_id: UUID, name: str) -> CustomRole | None:
         """See the port."""
         row = (
             self._connection.execute(
@@ -225,7 +225,7 @@ class PostgresOneTimeTokens:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, token: OneTimeToken) -> None:
+    def add_token(self, token: OneTimeToken) -> None:
         """See the port."""
         self.forget(token.user_id)
         values = {c.name: getattr(token, c.name) for c in _TOKEN}
@@ -277,7 +277,7 @@ class PostgresTenants:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, tenant: Tenant) -> None:
+    def add_tenant(self, tenant: Tenant) -> None:
         """See the port."""
         values = {"id": tenant.id, "name": tenant.name, "created_at": tenant.created_at}
         try:
@@ -286,7 +286,7 @@ class PostgresTenants:
         except IntegrityError:
             raise NameTaken(f"there is a tenant {tenant.name} already") from None
 
-    def get(self, tenant_id: UUID) -> Tenant | None:
+    def get_tenant(self, tenant_id: UUID) -> Tenant | None:
         """See the port."""
         row = (
             self._connection.execute(select(tenants).where(tenants.c.id == tenant_id))

@@ -40,7 +40,7 @@ class Identities:
         """Return the user whom (issuer, subject) means; None when it is unknown."""
         with self._store.begin(any_tenant=True) as work:
             found = work.identities.find(issuer, subject)
-            return work.users.get(found.tenant_id, found.user_id) if found else None
+            return work.users.get_user(found.tenant_id, found.user_id) if found else None
 
     def by_email(self, email: str) -> User | None:
         """Return the user with an address. Link only when the provider has verified it."""
@@ -60,7 +60,7 @@ class Identities:
         ):
             acting.action, acting.detail = "auth.identity_linked", issuer
             self._reporting.changes("user", user.id, after={"issuer": issuer, "subject": subject})
-            work.identities.add(identity)
+            work.identities.add_identity(identity)
         return identity
 
     def create_user(
@@ -82,7 +82,7 @@ class Identities:
             self._reporting.on_behalf_of() as acting,
             self._store.begin(any_tenant=True) as work,
         ):
-            if work.tenants.get(tenant_id) is None:
+            if work.tenants.get_tenant(tenant_id) is None:
                 raise gone("tenant")
             user = User(
                 id=uuid7(now), tenant_id=tenant_id, email=email,
@@ -93,9 +93,9 @@ class Identities:
             acting.principal, acting.action = as_principal(user), "auth.user_created"
             acting.detail = identity[0] if identity else ""
             self._reporting.changes("user", user.id, after=told_of(user))
-            work.users.add(user, None)
+            work.users.add_user(user, None)
             if identity is not None:
-                work.identities.add(_identity(user, *identity))
+                work.identities.add_identity(_identity(user, *identity))
         return user
 
     def set_roles(self, user_id: UUID, tenant_id: UUID, roles: Sequence[str]) -> User:
@@ -110,7 +110,7 @@ class Identities:
             self._store.begin(any_tenant=True) as work,
         ):
             owners = work.users.owners(tenant_id)
-            user = work.users.get(tenant_id, user_id, lock=True)
+            user = work.users.get_user(tenant_id, user_id, lock=True)
             if user is None:
                 raise gone("user")
             wanted = checked_roles(roles, custom_of(work, tenant_id))

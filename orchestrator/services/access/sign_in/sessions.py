@@ -110,7 +110,7 @@ class Sessions:
             acting.principal, acting.action = as_principal(user), "auth.sign_in"
             told = {"user_id": user.id, "expires_at": session.expires_at}
             self._reporting.changes("session", session.id, after=told)
-            work.sessions.add(session)
+            work.sessions.add_session(session)
         return self._signed_in(session, token)
 
     def refresh(self, token: str, *, address: str, agent: str) -> SignedIn:
@@ -136,7 +136,7 @@ class Sessions:
 
     def _trade(self, work: AccessWork, shown: Presented) -> _Traded | None:
         now = self._clock.now()
-        found = work.sessions.get(shown.session_id, lock=True)
+        found = work.sessions.get_session(shown.session_id, lock=True)
         if found is None or not alive(*found, now):
             return None
         session, user = found
