@@ -97,6 +97,8 @@ class Rerunning:
         """
         origin = self._ended(tenant_id, run_id)
         check, plan, value = self._decide(origin, asked)
+        if value is not None:
+            self._engine.quotas.admit_record(tenant_id)
         new = NewRun(
             id=uuid7(self._clock.now()),
             tenant_id=tenant_id,
