@@ -36,6 +36,7 @@ from orchestrator.services.quotas import Quotas
 from orchestrator.services.runs.announcing import Pace
 from orchestrator.services.runs.engine import WorkflowEngine
 from orchestrator.services.runs.explaining import Explaining
+from orchestrator.services.runs.rerunning import Rerunning
 from orchestrator.services.runs.steering import Steering
 from orchestrator.services.runs.upkeep import Upkeep
 from orchestrator.services.secrets.secrets import SealedSecrets, Secrets
@@ -74,6 +75,7 @@ class Core:
     sockets: SocketLeases
     workflows: Workflows
     steering: Steering
+    rerunning: Rerunning
     explaining: Explaining
     upkeep: Upkeep
     #: Sends within so many seconds what is gathered; for a process that is about to end.
@@ -314,7 +316,8 @@ def build(
         quotas=quotas,
         sockets=replace.get("sockets") or socket_leases(settings),
         workflows=Workflows(store, clock, quotas),
-        steering=Steering(store, engine, clock, kept, output_bytes=settings.limits.output_bytes),
+        steering=Steering(store, engine, output_bytes=settings.limits.output_bytes),
+        rerunning=Rerunning(store, engine, clock, kept, input_bytes=settings.limits.input_bytes),
         explaining=Explaining(store, engine),
         flush=(outbox or dispatcher).flush,
         auditing=Auditing(store.audit),

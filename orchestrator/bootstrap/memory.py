@@ -18,6 +18,7 @@ from orchestrator.ports.live import Observer
 from orchestrator.ports.moves import Release
 from orchestrator.services.definitions.workflows import Workflows
 from orchestrator.services.runs.engine import WorkflowEngine
+from orchestrator.services.runs.rerunning import Rerunning
 from orchestrator.services.runs.steering import Steering
 from orchestrator.services.runs.upkeep import Upkeep
 from orchestrator.settings import Upkeep as UpkeepSettings
@@ -49,6 +50,7 @@ class MemoryCore:
     engine: WorkflowEngine
     workflows: Workflows
     steering: Steering
+    rerunning: Rerunning
     upkeep: Upkeep
     _dispatcher: MemoryDispatcher
 
@@ -74,7 +76,8 @@ def build_in_memory(observers: Sequence[Observer] = ()) -> MemoryCore:
         clock=clock,
         engine=engine,
         workflows=Workflows(store, clock),
-        steering=Steering(store, engine, clock, artifacts),
+        steering=Steering(store, engine),
+        rerunning=Rerunning(store, engine, clock, artifacts),
         upkeep=Upkeep(store, engine, dispatcher, clock, UpkeepSettings(), WorkerSettings()),
         _dispatcher=dispatcher,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
 
 from orchestrator.client.building import Workflow
 from orchestrator.client.nouns import Nouns
@@ -75,7 +75,10 @@ class Server(Protocol):
     def resume(self, run_id: str) -> RunDoc:
         """Go on with a paused run."""
 
-    def retry(self, run_id: str, from_node: str | None = None) -> RunDoc:
+    def retry(
+        self, run_id: str, from_node: str | None = None, *,
+        version: int | Literal["latest"] | None = None, input: Any = None,
+    ) -> RunDoc:  # fmt: skip
         """Run an ended run again as a new one."""
 
     def artifacts(self, run_id: str) -> Sequence[ArtifactDoc]:
@@ -174,9 +177,16 @@ class Engine:
         """Go on with a paused run."""
         return Run.of(self._server.resume(run_id))
 
-    def retry(self, run_id: str, *, from_node: str | None = None) -> Run:
-        """Start a new run that repeats what did not succeed, and all from `from_node` on."""
-        return Run.of(self._server.retry(run_id, from_node))
+    def retry(
+        self, run_id: str, *, from_node: str | None = None,
+        version: int | Literal["latest"] | None = None, input: Any = None,
+    ) -> Run:  # fmt: skip
+        """Start a new run that repeats what did not succeed, and all from `from_node` on.
+
+        `version` is a number or "latest": what it changes runs again too, as does what reads
+        another `input`. By default both are the run's own.
+        """
+        return Run.of(self._server.retry(run_id, from_node, version=version, input=input))
 
     def artifacts(self, run_id: str) -> list[Artifact]:
         """Return the files a run has left behind, outputs too large for the record among them."""

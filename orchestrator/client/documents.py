@@ -67,6 +67,9 @@ class RunDoc(TypedDict):
     duration_ms: int | None
     counts: NotRequired[dict[str, int]]
     seq: NotRequired[int]
+    #: Only in what `retry` answers.
+    newer_version: NotRequired[int | None]
+    taken_over: NotRequired[int]
 
 
 class TaskDoc(TypedDict):

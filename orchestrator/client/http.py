@@ -6,7 +6,7 @@ Runs are called on the client itself, as on `connecting.Server`; other nouns hav
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from orchestrator.client.noun import new_key, part
 from orchestrator.client.nouns import Nouns
@@ -109,9 +109,16 @@ class Client(Http, Nouns):
         """Go on with a paused run."""
         return self._steer(run_id, "resume")
 
-    def retry(self, run_id: str, from_node: str | None = None) -> RunDoc:
-        """Run an ended run again as a new one: what did not succeed, and all from a node on."""
-        body = {} if from_node is None else {"from": from_node}
+    def retry(
+        self, run_id: str, from_node: str | None = None, *,
+        version: int | Literal["latest"] | None = None, input: Any = None,
+    ) -> RunDoc:  # fmt: skip
+        """Run an ended run again as a new one: what did not succeed, and all from a node on.
+
+        `version` is a number or "latest"; by default the version and the input are the run's own.
+        """
+        asked = {"from": from_node, "version": version, "input": input}
+        body = {name: value for name, value in asked.items() if value is not None}
         return self._steer(run_id, "retry", json=body, headers=new_key())
 
     def mark(

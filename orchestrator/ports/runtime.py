@@ -43,10 +43,10 @@ class Artifacts(Protocol):
     def size(self, run_id: UUID, name: str) -> int:
         """Return the bytes of a file, 0 when there is none."""
 
-    def copy(self, run_id: UUID, name: str, to: UUID) -> Artifact:
+    def copy(self, run_id: UUID, name: str, to: UUID, as_name: str | None = None) -> Artifact:
         """Store a run's file under another run of its tenant too; NotFound.
 
-        That other one may be a run that is about to be stored.
+        That other one may be a run that is about to be stored. `as_name`: what it is called there.
         """
 
     def discard(self, run_id: UUID) -> None:

@@ -8,7 +8,7 @@ Every method raises `StoreUnavailable` when the record cannot be reached; then n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -39,13 +39,14 @@ class UnitOfWork(Protocol):
     def store_run(self, new: NewRun) -> Moved:
         """Store a run with its tasks and first events."""
 
-    def store_rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
-        """Store a run of `new.origin_run_id`'s version and input in which only `again` runs.
+    def store_rerun(self, new: NewRun, kept: Mapping[int, int]) -> Moved:
+        """Store a run of `new.version` that takes tasks over from `new.origin_run_id`.
 
-        The other tasks are taken over as they ended, with their outputs; one kept in a file is
-        said to be in the new run's file of that name. `again` must hold every
-        dependant of its tasks, else a task would be taken over that depends on one that runs.
-        IllegalMove while the origin has not ended. Roots that run again are left `ready`.
+        `kept` names them: number of a task of the new run -> its number in the origin. They are as
+        they ended, with their outputs; one kept in a file is said to be in the new run's file,
+        named by the new number. It must hold every upstream task of its tasks, else a task would
+        be taken over that depends on one that runs. All others run. An input of None is the
+        origin's. IllegalMove while the origin has not ended. Roots that run are left `ready`.
         """
 
 

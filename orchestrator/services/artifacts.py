@@ -59,15 +59,15 @@ class CountedArtifacts:
         """See the port."""
         return self._inner.size(run_id, name)
 
-    def copy(self, run_id: UUID, name: str, to: UUID) -> Artifact:
+    def copy(self, run_id: UUID, name: str, to: UUID, as_name: str | None = None) -> Artifact:
         """See the port. QuotaExceeded as with `put`; counts for the tenant of the first run."""
         tenant_id = self._tenant_of(run_id)
         if tenant_id is None:
-            return self._inner.copy(run_id, name, to)
+            return self._inner.copy(run_id, name, to, as_name)
         # The record does not know the other one yet.
         self._tenants[to] = tenant_id
         more = self._inner.size(run_id, name) - self._inner.size(to, name)
-        return self._counted(tenant_id, more, lambda: self._inner.copy(run_id, name, to))
+        return self._counted(tenant_id, more, lambda: self._inner.copy(run_id, name, to, as_name))
 
     def discard(self, run_id: UUID) -> None:
         """See the port. Gives back what the files counted for."""

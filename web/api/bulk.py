@@ -12,7 +12,7 @@ from web.api.runs import filter_of, routes
 from web.context import core, shared
 from web.responses.idempotency import key_of
 from web.schemas.fields import cursor
-from web.schemas.steering import BulkBody, BulkResult
+from web.schemas.steering import BulkBody, BulkResult, BulkRetryBody
 
 
 @routes.at("/runs/cancel", "POST")
@@ -27,7 +27,7 @@ def cancel_runs(body: dict[str, Any]) -> dict[str, Any]:
 @routes.at("/runs/retry", "POST")
 @routes.needs(Permission.RUNS_START, narrowed=True)
 @routes.keyed()
-@routes.body(BulkBody)
+@routes.body(BulkRetryBody)
 @routes.gives(200, BulkResult)
 def retry_runs(body: dict[str, Any]) -> dict[str, Any]:
     """Run again, each as a new run, the ended runs that a filter finds.
@@ -35,7 +35,8 @@ def retry_runs(body: dict[str, Any]) -> dict[str, Any]:
     Without `state` it takes those that did not succeed. Retried runs still fit the filter: go on
     with `cursor`, and send an Idempotency-Key, so that a repetition starts nothing twice.
     """
-    batch = _bulk().retry(_wanted(body, Permission.RUNS_START), dry=body["dry"], key=key_of(body))
+    wanted = _wanted(body, Permission.RUNS_START)
+    batch = _bulk().retry(wanted, version=body["version"], dry=body["dry"], key=key_of(body))
     for item in batch.items:
         if item.new_run_id is not None:
             shared().run_started()
@@ -47,7 +48,7 @@ def _wanted(body: Mapping[str, Any], permission: Permission) -> RunFilter:
 
 
 def _bulk() -> Bulk:
-    return Bulk(core().store, core().steering)
+    return Bulk(core().store, core().steering, core().rerunning)
 
 
 def _shown(batch: Batch) -> dict[str, Any]:

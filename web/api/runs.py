@@ -15,6 +15,7 @@ from orchestrator.models.access.permissions import Permission
 from orchestrator.models.runs.run import Run, RunState, Trigger
 from orchestrator.models.runs.task import Task, TaskState
 from orchestrator.ports.reads import RunFilter
+from orchestrator.services.runs.rerunning import RerunCheck, RerunRequest
 from web.access.narrowing import among
 from web.api.paging import page
 from web.api.workflows import page_of_runs
@@ -39,9 +40,8 @@ from web.schemas.runs import (
     TaskQuery,
     TaskSchema,
     TasksQuery,
-    WaitQuery,
 )
-from web.schemas.steering import MarkBody, RetryBody
+from web.schemas.steering import MarkBody, RetriedRun, RetryBody, RetryCheck, RetryQuery
 
 routes = Routes("runs", __name__, description="Runs: their tasks, events, logs and artifacts.")
 _BYTES = "application/octet-stream"
@@ -117,19 +117,47 @@ def resume_run(run_id: UUID) -> Run:
 
 @routes.at(f"{_RUN}/retry", "POST")
 @routes.needs(Permission.RUNS_START)
-@routes.query(WaitQuery)
+@routes.query(RetryQuery)
 @routes.keyed()
 @routes.body(RetryBody, required=False)
-@routes.gives(202, RunSchema)
+@routes.also(200, RetryCheck)
+@routes.gives(202, RetriedRun)
 def retry_run(query: Mapping[str, Any], body: dict[str, Any], run_id: UUID) -> Response:
     """Run an ended run again as a new one: what did not succeed, and with `from` that node too.
 
-    Everything else is taken over with its outputs. 409 while the run has not ended.
+    Everything else is taken over with its outputs. 409 while the run has not ended. With another
+    `version` or `input`, what that changes runs again too; `dry_run=true` only says, node by node.
     """
-    new_id, new = core().steering.rerun(
-        tenant_id(), run_id, from_node=body["from_node"], key=key_of(body)
+    asked = RerunRequest(
+        from_node=body["from_node"], version=body["version"], input=body["input"], key=key_of(body)
     )
-    return started(new_id, new=new, wait_s=query["wait"])
+    if query["dry_run"]:
+        return jsonify(_checked(core().rerunning.check(tenant_id(), run_id, asked)))
+    made = core().rerunning.rerun(tenant_id(), run_id, asked)
+    return started(
+        made.run_id,
+        new=made.new,
+        wait_s=query["wait"],
+        newer_version=made.check.newer_version,
+        taken_over=len(made.check.kept),
+    )
+
+
+def _checked(check: RerunCheck) -> dict[str, Any]:
+    nodes = [
+        {
+            "node_id": each.node_id,
+            "verdict": "taken over" if each.taken_over else "runs again",
+            "reason": each.reason,
+        }
+        for each in check.nodes
+    ]
+    return {
+        "version": check.version,
+        "newer_version": check.newer_version,
+        "taken_over": len(check.kept),
+        "nodes": nodes,
+    }
 
 
 @routes.at(f"{_RUN}/tasks")

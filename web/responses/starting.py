@@ -18,8 +18,10 @@ from web.context import Shared, principal, shared, tenant_id
 _LOOK_S = 1.0
 
 
-def started(run_id: UUID, *, new: bool, wait_s: int, run: Run | None = None) -> Response:
-    """Return 202 with the run, and where to find it.
+def started(
+    run_id: UUID, *, new: bool, wait_s: int, run: Run | None = None, **more: Any
+) -> Response:
+    """Return 202 with the run and `more` fields, and where to find it.
 
     `run` is the run as it was stored, where that is known: it need not be read then. `wait_s` is a
     wish: with too many waiting already, or Postgres away, it answers at once.
@@ -37,7 +39,7 @@ def started(run_id: UUID, *, new: bool, wait_s: int, run: Run | None = None) -> 
             run = wait_for_end(web, run, wait_s)
         finally:
             web.waiters.give_back(principal())
-    answer = jsonify(run.document())
+    answer = jsonify({**run.document(), **more})
     answer.status_code = 202
     answer.headers["Location"] = f"/api/v1/runs/{run.id}"
     return answer

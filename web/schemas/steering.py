@@ -10,9 +10,29 @@ from orchestrator.models.runs.task import MARKS, TaskState
 from orchestrator.services.runs.bulk import MAX_RUNS
 from web.schemas.fields import Count, Flag, IdCursor, any_json
 from web.schemas.problems import Refusal
-from web.schemas.runs import RUN_STATES, RunsFilter
+from web.schemas.runs import RUN_STATES, RunSchema, RunsFilter, WaitQuery
 
 _FILTERS = ("workflow_id", "state", "trigger", "since", "until", "tags")
+
+
+class VersionWanted(fields.Field[Any]):
+    """A version's number, or `latest`; absent: the run's own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            load_default=None,
+            allow_none=True,
+            metadata={
+                "description": "This version of the workflow, or `latest`.",
+                "oneOf": [{"type": "integer", "minimum": 1}, {"enum": ["latest"]}],
+            },
+        )
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+        if not number and value != "latest":
+            raise ValidationError("is a version's number, or `latest`")
+        return value
 
 
 class RetryBody(Schema):
@@ -27,6 +47,40 @@ class RetryBody(Schema):
         validate=validate.Length(1, 64),
         metadata={"description": "This node runs again too, with all that depends on it."},
     )
+    version = VersionWanted()
+    input = any_json("Another input; null or absent: the run's own.", load_default=None)
+
+
+class RetryQuery(WaitQuery):
+    """How to answer."""
+
+    dry_run = Flag(load_default=False, metadata={"description": "Start nothing, only say what."})
+
+
+class RetryVerdict(Schema):
+    """What becomes of one node."""
+
+    node_id = fields.String()
+    verdict = fields.String(metadata={"enum": ["taken over", "runs again"]})
+    reason = fields.String(allow_none=True, metadata={"description": "Why it runs again."})
+
+
+class RetryCheck(Schema):
+    """What a retry would do, node by node."""
+
+    version = fields.Integer(metadata={"description": "The version that would run."})
+    newer_version = fields.Integer(allow_none=True)
+    taken_over = fields.Integer(metadata={"description": "How many nodes."})
+    nodes = fields.List(fields.Nested(RetryVerdict))
+
+
+class RetriedRun(RunSchema):
+    """The new run, and what it has of the old one."""
+
+    newer_version = fields.Integer(
+        allow_none=True, metadata={"description": "The newest version, if that is not what runs."}
+    )
+    taken_over = fields.Integer(metadata={"description": "How many nodes did not run again."})
 
 
 def _printable(text: str) -> None:
@@ -71,6 +125,12 @@ class BulkBody(RunsFilter):
     def _some_filter(self, data: dict[str, Any], **_: Any) -> None:
         if not any(data.get(name) for name in _FILTERS):
             raise ValidationError(f"name at least one of: {', '.join(_FILTERS)}")
+
+
+class BulkRetryBody(BulkBody):
+    """Which runs, and which version of their workflows."""
+
+    version = VersionWanted()
 
 
 class BulkItem(Schema):

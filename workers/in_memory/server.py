@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
@@ -25,6 +25,7 @@ from orchestrator.models.runs.run import ASKED_TRIGGERS, RunState, StartRequest,
 from orchestrator.models.runs.task import MARKS, TaskState
 from orchestrator.ports.live import Observer
 from orchestrator.ports.reads import RunFilter
+from orchestrator.services.runs.rerunning import RerunRequest
 from workers.in_memory.worker import MemoryWorker, Pin, Watching
 
 Document = dict[str, Any]
@@ -162,10 +163,15 @@ class MemoryServer:
         """Go on with a paused run."""
         return self._core.steering.resume(self._tenant, _id(run_id)).document()
 
-    def retry(self, run_id: str, from_node: str | None = None) -> Document:
+    def retry(
+        self, run_id: str, from_node: str | None = None, *,
+        version: int | Literal["latest"] | None = None, input: Any = None,
+    ) -> Document:  # fmt: skip
         """Run an ended run again as a new one."""
-        new, _ = self._core.steering.rerun(self._tenant, _id(run_id), from_node=from_node)
-        return self.run(str(new))
+        asked = RerunRequest(from_node=from_node, version=version, input=input)
+        made = self._core.rerunning.rerun(self._tenant, _id(run_id), asked)
+        more = {"newer_version": made.check.newer_version, "taken_over": len(made.check.kept)}
+        return {**self.run(str(made.run_id)), **more}
 
     # --- what is left behind --------------------------------------------------------------------
 

@@ -82,10 +82,10 @@ class MemoryArtifacts:
             found = self._files.get((run_id, name))
         return found[0].size_bytes if found else 0
 
-    def copy(self, run_id: UUID, name: str, to: UUID) -> Artifact:
+    def copy(self, run_id: UUID, name: str, to: UUID, as_name: str | None = None) -> Artifact:
         """See the port."""
         found, data = self.get(run_id, name)
-        return self.put(to, name, data, found.content_type, found.node_id or "")
+        return self.put(to, as_name or name, data, found.content_type, found.node_id or "")
 
     def discard(self, run_id: UUID) -> None:
         """See the port."""

@@ -77,7 +77,7 @@ class MemoryUnitOfWork:
             stored_bytes=len(run.input or b""),
         )
 
-    def store_rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
+    def store_rerun(self, new: NewRun, kept: Mapping[int, int]) -> Moved:
         """See the port."""
         origin = self._tables.runs.get(new.origin_run_id) if new.origin_run_id else None
         if origin is None or origin.tenant_id != new.tenant_id or not origin.state.ended:
@@ -85,13 +85,12 @@ class MemoryUnitOfWork:
         like_origin = replace(
             new,
             workflow_id=origin.workflow_id,
-            version=origin.version,
-            input=unpack(origin.input),
+            input=unpack(origin.input) if new.input is None else new.input,
             room=0,
         )
         started = self.store_run(like_origin)
         run = self._tables.runs[new.id]
-        return take_over(run, origin, started, frozenset(again), new.room)
+        return take_over(run, origin, started, kept, new.room)
 
     def commit(self) -> None:
         """Keep what was done, and wake upkeep where it may sleep too long."""

@@ -25,7 +25,7 @@ from orchestrator.models.definitions.saved import SavedWorkflow, Version, Workfl
 from orchestrator.ports.moves import Moved, NewRun
 
 _START = "SELECT zq_start_v2(%s, %s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
-_RERUN = "SELECT zq_rerun_v2(%s, %s, %s, %s::int[], %s, %s::text[], %s)"
+_RERUN = "SELECT zq_rerun_v3(%s, %s, %s, %s, %s::int[], %s::int[], %s, %s::text[], %s::jsonb, %s)"
 _LISTED = and_(~workflows.c.ad_hoc, workflows.c.status != WorkflowStatus.ARCHIVED)
 
 
@@ -47,21 +47,25 @@ class PostgresUnitOfWork:
             raise NotFound(f"workflow {new.workflow_id} has no version {new.version}")
         return started
 
-    def store_rerun(self, new: NewRun, again: Sequence[int]) -> Moved:
+    def store_rerun(self, new: NewRun, kept: Mapping[int, int]) -> Moved:
         """See the port."""
+        value = starting(new)[INPUT]
         row = self._connection.exec_driver_sql(
             _RERUN,
             (
                 new.id,
                 new.tenant_id,
                 new.origin_run_id,
-                list(again),
+                new.version,
+                list(kept),
+                list(kept.values()),
                 str(new.trigger),
                 list(new.tags),
+                value,
                 new.room,
             ),
         ).scalar()
-        started = moved(new.id, row)
+        started = moved(new.id, row, stored_bytes=size_of(value))
         if started is None:
             raise IllegalMove("only a run that has ended can be run again; cancel it first")
         return started

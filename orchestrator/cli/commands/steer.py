@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from orchestrator.cli.commands.start import follow_run
 from orchestrator.cli.terminal.completions import run_ids
 from orchestrator.cli.terminal.ids import run_of, workflow_of
+from orchestrator.cli.terminal.inputs import given_input
 from orchestrator.cli.terminal.options import confirm, run_filters, short_format_option, yes_option
 from orchestrator.cli.terminal.output import clean, complain, progress, say, state
 from orchestrator.cli.terminal.verbs import Call, verb
@@ -57,9 +58,21 @@ def resume_runs(call: Call, run_ids: Sequence[str]) -> int:
     return _steer(call, "resume", run_ids, {})
 
 
+def _version(
+    _context: click.Context, _option: click.Parameter, given: str | None
+) -> int | str | None:
+    if given is None or given == "latest":
+        return given
+    if not (given.isascii() and given.isdigit() and int(given)):
+        raise click.BadParameter("is a version's number, or `latest`")
+    return int(given)
+
+
 @verb("retry")
 @click.argument("run_ids", nargs=-1, shell_complete=run_ids)
 @click.option("--from", "node", help="Run this node again too, with all that depends on it.")
+@click.option("--version", metavar="N|latest", callback=_version, help="Run this version instead.")
+@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="Another input.")
 @click.option("--follow", is_flag=True, help="Show the new run live; exit 1 unless it succeeds.")
 @run_filters
 @_dry_option
@@ -68,6 +81,8 @@ def retry_runs(
     call: Call,
     run_ids: Sequence[str],
     node: str | None,
+    version: int | Literal["latest"] | None,
+    pairs: Sequence[str],
     follow: bool,
     dry: bool,
     yes: bool,
@@ -75,15 +90,37 @@ def retry_runs(
 ) -> int:
     """Run ended runs again, each as a new run: what did not succeed, and what depends on it.
 
-    By id, or by filter; a filter without --state takes those that did not succeed.
+    By id, or by filter; a filter without --state takes those that did not succeed. It is the run's
+    own version and input that run, unless --version and --input say otherwise: then what they
+    change runs again too. The values of --input replace those of the run one by one.
     """
-    if (follow or node) and len(run_ids) != 1:
-        raise click.UsageError("--from and --follow take one run, by its id")
-    if not (follow or node):
-        return _steer(call, "retry", run_ids, filters, dry=dry, yes=yes)
+    if (follow or node or pairs) and len(run_ids) != 1:
+        raise click.UsageError("--from, --input and --follow take one run, by its id")
+    if not (follow or node or pairs):
+        return _steer(call, "retry", run_ids, filters, dry=dry, yes=yes, version=version)
     run_id = run_of(call.client, run_ids[0])
-    new = call.client.retry(run_id, node)
+    value = _other_input(call.client, run_id, pairs) if pairs else None
+    new = call.client.retry(run_id, node, version=version, input=value)
+    _say_version(call, new)
     return follow_run(call, new) if follow else _print(call, [_row(run_id, new)])
+
+
+def _other_input(client: Client, run_id: str, pairs: Sequence[str]) -> dict[str, Any]:
+    run = client.run(run_id)
+    declared = client.workflows.get(run["workflow_id"]).get("inputs")
+    return {**(run.get("input") or {}), **given_input(None, pairs)(declared)}
+
+
+def _say_version(call: Call, new: RunDoc) -> None:
+    """Say which version runs, where there is a newer one; and where nothing was taken over."""
+    if not call.for_people:
+        return
+    newer = new.get("newer_version")
+    if newer:
+        text = f"it runs version {new['version']}; version {newer} is there: --version latest"
+        say(text, err=True)
+    if new.get("taken_over") == 0:
+        say(f"nothing is taken over: all of version {new['version']} runs again", err=True)
 
 
 @verb("mark", printed=short_format_option)
@@ -143,21 +180,25 @@ def _steer(
     *,
     dry: bool = False,
     yes: bool = False,
+    version: int | Literal["latest"] | None = None,
 ) -> int:
     filtered = any(filters.values())
     if bool(run_ids) == filtered:
         raise click.UsageError("name runs by their ids, or choose them by a filter, one of the two")
     if dry and run_ids:
         raise click.UsageError("--dry tells what a filter finds")
+    more = {} if version is None else {"version": version}
     if filtered:
-        return _by_filter(call, verb, wanted(call.client, filters), dry=dry, yes=yes)
-    one: Callable[[str], RunDoc] = getattr(call.client, verb)
+        return _by_filter(call, verb, {**wanted(call.client, filters), **more}, dry=dry, yes=yes)
+    one: Callable[..., RunDoc] = getattr(call.client, verb)
     rows, failed = [], 0
     with progress(run_ids, verb) as each:
         for named in each:
             try:
                 run_id = run_of(call.client, named)
-                rows.append(_row(run_id, one(run_id)))
+                steered = one(run_id, **more)
+                _say_version(call, steered)
+                rows.append(_row(run_id, steered))
             except ZQError as error:
                 if len(run_ids) == 1:
                     raise

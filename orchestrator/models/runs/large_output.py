@@ -19,6 +19,11 @@ def name_of(task_no: int, attempt: int) -> str:
     return f"output-{task_no}-{attempt}.json"
 
 
+def renumbered(name: str, task_no: int) -> str:
+    """Return what a task of another number names this file, in a run that takes it over."""
+    return name_of(task_no, int(name.removesuffix(".json").rpartition("-")[2]))
+
+
 def is_ours(name: str) -> bool:
     """Tell whether a file's name is one of an output's, which no handler may write."""
     return bool(_NAME.fullmatch(name))

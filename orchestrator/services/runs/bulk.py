@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 from uuid import UUID
 
 from orchestrator.errors import QuotaExceeded, ServiceUnavailable, ZQError
 from orchestrator.models.runs.run import ENDS, Run, RunState
 from orchestrator.ports.reads import RunFilter
 from orchestrator.ports.store import Store
+from orchestrator.services.runs.rerunning import Rerunning, RerunRequest
 from orchestrator.services.runs.steering import Steering
 
 #: The most runs one call touches.
@@ -44,8 +46,9 @@ class Batch:
 class Bulk:
     """Steers many runs. A run that cannot be steered is reported, and the others go on."""
 
-    def __init__(self, store: Store, steering: Steering) -> None:
+    def __init__(self, store: Store, steering: Steering, rerunning: Rerunning) -> None:
         self._store = store
+        self._rerunning = rerunning
         self._steering = steering
 
     def cancel(self, wanted: RunFilter, *, dry: bool = False) -> Batch:
@@ -58,7 +61,12 @@ class Bulk:
         return self._each(wanted, _LIVE, _LIVE, one, dry=dry)
 
     def retry(
-        self, wanted: RunFilter, *, dry: bool = False, key: tuple[str, str] | None = None
+        self,
+        wanted: RunFilter,
+        *,
+        version: int | Literal["latest"] | None = None,
+        dry: bool = False,
+        key: tuple[str, str] | None = None,
     ) -> Batch:
         """Run again the ended runs that a filter finds; without states: those without success.
 
@@ -69,8 +77,9 @@ class Bulk:
 
         def one(run: Run) -> Done:
             own = None if key is None else (f"{key[0]}/{run.id}", key[1])
-            new_id, _ = self._steering.rerun(run.tenant_id, run.id, key=own)
-            return Done(run_id=run.id, state=run.state, new_run_id=new_id)
+            asked = RerunRequest(version=version, key=own)
+            made = self._rerunning.rerun(run.tenant_id, run.id, asked)
+            return Done(run_id=run.id, state=run.state, new_run_id=made.run_id)
 
         return self._each(wanted, ENDS, _UNSUCCESSFUL, one, dry=dry)
 

@@ -17,7 +17,7 @@ from orchestrator.errors import IllegalMove, InvalidDefinition, NotFound, TooLar
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.definitions.plan import compile as compile_plan
 from orchestrator.models.definitions.saved import SavedWorkflow, WorkflowStatus
-from orchestrator.models.definitions.workflow import check_input
+from orchestrator.models.definitions.workflow import Workflow, check_input
 from orchestrator.models.ids import uuid7
 from orchestrator.models.runs.run import Run, RunState, StartRequest
 from orchestrator.models.runs.task import TaskState
@@ -151,18 +151,23 @@ class Starting:
         asked: StartRequest,
         room: int,
     ) -> NewRun:
-        given = {} if asked.input is None else asked.input
-        value, problems = check_input(plan.workflow, given)
-        if problems:
-            raise InvalidDefinition(problems, "The input does not fit the workflow's `inputs`.")
-        if len(json.dumps(value)) > self._input_bytes:
-            raise TooLarge(f"the input is larger than {self._input_bytes} bytes")
+        value = fitting_input(plan.workflow, asked.input, self._input_bytes)
         new = NewRun(
             id=run_id, tenant_id=tenant_id, workflow_id=workflow_id, version=version,
             trigger=asked.trigger, input=value, tags=tuple(asked.tags), room=room,
         )  # fmt: skip
         note_run(new)
         return new
+
+
+def fitting_input(workflow: Workflow, given: Any, most_bytes: int) -> Any:
+    """Return a run's input with its defaults filled in; InvalidDefinition, TooLarge."""
+    value, problems = check_input(workflow, given)
+    if problems:
+        raise InvalidDefinition(problems, "The input does not fit the workflow's `inputs`.")
+    if len(json.dumps(value)) > most_bytes:
+        raise TooLarge(f"the input is larger than {most_bytes} bytes")
+    return value
 
 
 def _earlier(unit: UnitOfWork, tenant_id: UUID, asked: StartRequest, run_id: UUID) -> UUID | None:

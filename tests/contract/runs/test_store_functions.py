@@ -229,7 +229,7 @@ def test_what_a_rerun_and_a_finish_tell_is_what_they_have_written(either: Postgr
     checked(player.do("n1", output={"x": 2}))
     checked(store.moves.end_run(origin.id, {"x": 3}, None))
     with store.begin() as work:
-        again = work.store_rerun(new_run(workflow, id=new_id(), origin_run_id=origin.id), [1])
+        again = work.store_rerun(new_run(workflow, id=new_id(), origin_run_id=origin.id), {0: 0})
     checked(again)
 
 

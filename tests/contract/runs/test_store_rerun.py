@@ -20,7 +20,7 @@ def _rerun(rig: Rig, player: Player, *again: str, room: int = 1000) -> Moved:
     workflow = store_workflow(rig.store, chain(1))
     new = replace(new_run(workflow), origin_run_id=run.id, room=room, tenant_id=run.tenant_id)
     with rig.store.begin() as unit:
-        return unit.store_rerun(new, sorted(player.numbers[n] for n in again))
+        return unit.store_rerun(new, {no: no for n, no in player.numbers.items() if n not in again})
 
 
 def _states(rig: Rig, moved: Moved) -> dict[str, str]:
@@ -179,3 +179,32 @@ def test_a_rerun_can_be_worked_on_to_its_end(rig: Rig) -> None:
     again.do("b")
     again.do("d")
     assert again.run().state is RunState.SUCCEEDED
+
+
+def test_another_version_numbers_its_tasks_anew(rig: Rig) -> None:
+    player = Player(rig.store, diamond(), input={"day": 1})
+    player.do("a", output={"n": 1})
+    player.do("b", output={"$artifact": f"{player.run_id}/output-1-1.json"})
+    player.do("c", "failed", error={"code": "x", "message": "y"})
+    origin = player.run()
+    second = plan(node("new"), node("a"), node("c", "new", "a"), node("b", "a"))
+    other = store_workflow(rig.store, chain(1))
+    new = new_run(
+        other, workflow_id=origin.workflow_id, tenant_id=origin.tenant_id,
+        origin_run_id=origin.id, version=2, input={"day": 2},
+    )  # fmt: skip
+    with rig.store.begin() as unit:
+        saved = unit.workflows.get(origin.tenant_id, origin.workflow_id)
+        assert saved is not None
+        unit.workflows.change(replace(saved, version=2), {"name": saved.name}, second)
+        moved = unit.store_rerun(new, {1: 0, 3: 1})
+    assert _states(rig, moved) == {
+        "new": "ready", "a": "succeeded", "c": "pending", "b": "succeeded",
+    }  # fmt: skip
+    outputs = {t.node_id: t.output for t in rig.store.reads.tasks(new.id)}
+    assert outputs["a"] == {"n": 1}
+    assert outputs["b"] == {"$artifact": f"{new.id}/output-3-1.json"}
+    run = rig.store.reads.run(new.tenant_id, new.id)
+    assert run is not None
+    assert (run.version, run.input) == (2, {"day": 2})
+    assert sorted(moved.settled) == [1, 3]

@@ -22,6 +22,7 @@ from orchestrator.ports.moves import Owner, Take
 from orchestrator.services.artifacts import CountedArtifacts
 from orchestrator.services.quotas import Quotas
 from orchestrator.services.runs.engine import WorkflowEngine
+from orchestrator.services.runs.rerunning import Rerunning, RerunRequest
 from orchestrator.services.runs.upkeep import Upkeep
 from orchestrator.settings import Upkeep as UpkeepSettings
 from orchestrator.settings import Worker
@@ -290,6 +291,9 @@ def test_bytes_of_the_record_are_counted_and_bound_what_is_new(servers: Servers)
     assert used() - began == 3902
     with pytest.raises(QuotaExceeded, match="4,000 bytes of inputs"):
         rig.start(1)
+    again = Rerunning(rig.store, rig.engine, rig.clock, MemoryArtifacts())
+    with pytest.raises(QuotaExceeded, match="4,000 bytes of inputs"):
+        again.rerun(DEFAULT_TENANT, run_id, RerunRequest(input={"another": 1}))
     rig.engine.quotas.change(DEFAULT_TENANT, {Quota.RECORD_BYTES: 0})
     rig.start(1)
 
