@@ -137,7 +137,7 @@ class Rerunning:
     def _decide(self, origin: Run, asked: RerunRequest) -> tuple[RerunCheck, Plan, Any]:
         """Return the verdicts, the new run's plan, and its input: None for the ended run's own."""
         with self._store.begin() as unit:
-            saved = unit.workflows.get(origin.tenant_id, origin.workflow_id)
+            saved = unit.workflows.get_workflow(origin.tenant_id, origin.workflow_id)
         newest = saved.version if saved is not None else None
         wanted = newest if asked.version == "latest" else asked.version
         version = origin.version if wanted is None else wanted
