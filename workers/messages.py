@@ -14,9 +14,11 @@ from uuid import UUID
 from celery import Celery, signals
 from celery.exceptions import Ignore
 
+from orchestrator import __version__
 from orchestrator.bootstrap import core as bootstrap
 from orchestrator.errors import SettingsError, StoreUnavailable
 from orchestrator.ports.dispatch import EXECUTE, FINISH_RUN
+from orchestrator.ports.fleet import Beat
 from orchestrator.process import start_check
 from orchestrator.settings import Settings
 from workers.identity import identity
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 _CONNECTIONS = 16
 #: Seconds that a pool child may take to load what it needs.
 _READY_S = 60.0
+#: Characters that are noted of a reason not to work.
+_MOST_REASON = 500
 
 
 class Child:
@@ -98,6 +102,24 @@ class Child:
         return self._core
 
 
+def refused(settings: Settings, reason: str) -> None:
+    """Leave the reason why this worker does not work where `why` finds it, if it can be left."""
+    from orchestrator.bootstrap.fleet import FleetCore
+
+    me, core = identity(), FleetCore(settings)
+    queues = tuple(filter(None, map(str.strip, settings.worker.queues.split(","))))
+    beat = Beat(
+        id=me.id, name=me.name, host=me.host, pid=os.getpid(), version=__version__, queues=queues,
+        slots=0, children=(),
+    )  # fmt: skip
+    try:
+        core.fleet.refuse(beat, reason[:_MOST_REASON])
+    except StoreUnavailable as away:
+        log.warning("nobody else hears of it: %s", away)
+    finally:
+        core.close()
+
+
 def register(app: Celery, settings: Settings) -> None:
     """Define the messages on an application."""
     child = Child(settings, app)
@@ -109,6 +131,7 @@ def register(app: Celery, settings: Settings) -> None:
             refuse_unloadable(settings.worker.modules)
         except SettingsError as error:
             sys.stderr.write(f"zq worker: {error.detail}\n")
+            refused(settings, error.detail)
             sys.exit(start_check.REFUSED)
 
     signals.celeryd_init.connect(check, weak=False)

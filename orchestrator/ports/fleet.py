@@ -56,11 +56,18 @@ class Fleet(Protocol):
     def beat(self, beat: Beat) -> Pulse:
         """Store a sign of life; learn which of its attempts must stop."""
 
+    def refuse(self, beat: Beat, reason: str) -> None:
+        """Note that a worker does not start to work, and why; it takes the place of what the same
+        worker's last start has left."""
+
     def leave(self, worker_id: UUID) -> None:
         """Mark a worker as stopped; its attempts, if any are left, are lost at once."""
 
     def workers(self) -> list[Mapping[str, Any]]:
-        """Return the workers that are not long gone, with `age_s` since their last beat."""
+        """Return the workers that are not long gone, with `age_s` since their last beat.
+
+        One whose `state` is `refused` has a `refusal`, the reason.
+        """
 
     def expire(self, lease_s: float) -> int:
         """Give up workers without a beat for `lease_s` (and `lease_s` of a running record)."""

@@ -72,6 +72,19 @@ class MemoryFleet:
                 if mine and task.finished_at is not None and task.finished_at > since:
                     yield _hold(run, task, verdict="taken", claim_id=task.taken_from)
 
+    def refuse(self, beat: Beat, reason: str) -> None:
+        """See the port."""
+        with self._tables.lock:
+            workers, now = self._tables.workers, self._now()
+            for old in [w for w in workers.values() if w.state == "refused"]:
+                if (old.host, old.name) == (beat.host, beat.name):
+                    del workers[old.id]
+            workers[beat.id] = WorkerRow(
+                id=beat.id, name=beat.name, host=beat.host, pid=beat.pid, version=beat.version,
+                queues=beat.queues, slots=0, children=(), state="refused", free_since=None,
+                started_at=now, beat_at=now, refusal=reason,
+            )  # fmt: skip
+
     def leave(self, worker_id: UUID) -> None:
         """See the port."""
         with self._tables.lock:
@@ -96,6 +109,7 @@ class MemoryFleet:
                     "slots": w.slots,
                     "children": list(w.children),
                     "state": w.state,
+                    "refusal": w.refusal,
                     "started_at": w.started_at,
                     "age_s": (now - w.beat_at).total_seconds(),
                     "busy": len(self._running(w.id)),

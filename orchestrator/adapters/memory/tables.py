@@ -242,6 +242,7 @@ class WorkerRow:
     free_since: datetime | None
     started_at: datetime
     beat_at: datetime
+    refusal: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

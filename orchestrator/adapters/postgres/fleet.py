@@ -60,6 +60,13 @@ class PostgresFleet:
             return Pulse(alive=False)
         return Pulse(alive=True, held=_held(self._rows("held", worker_id=beat.id)))
 
+    def refuse(self, beat: Beat, reason: str) -> None:
+        """See the port."""
+        self._count(
+            "refuse", id=beat.id, name=beat.name, host=beat.host, pid=beat.pid,
+            version=beat.version, queues=list(beat.queues), reason=reason,
+        )  # fmt: skip
+
     def leave(self, worker_id: UUID) -> None:
         """See the port."""
         self._count("leave", worker_id=worker_id)

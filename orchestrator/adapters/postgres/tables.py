@@ -288,7 +288,9 @@ workers = Table(
     Column("free_since", Moment),
     Column("started_at", Moment, nullable=False),
     Column("beat_at", Moment, nullable=False),
-    CheckConstraint("state IN ('active', 'lost', 'stopped')", name="state"),
+    # Why it refuses to work.
+    Column("refusal", Text),
+    CheckConstraint("state IN ('active', 'lost', 'stopped', 'refused')", name="state"),
 )
 
 idempotency_keys = Table(

@@ -196,10 +196,13 @@ def _workers(settings: Settings, store: Store) -> Check:
     workers = store.fleet.workers()
     living = [w for w in workers if w["state"] == "active" and w["age_s"] < settings.worker.lease_s]
     slots = sum(w["slots"] for w in living)
+    refused = [f"; on {w['host']}: {w['refusal']}" for w in workers if w["state"] == "refused"]
     return Check(
         name="workers",
         fine=bool(living),
-        said=f"{len(living)} alive with {slots} slots" if living else "none is alive",
+        said=f"{len(living)} alive with {slots} slots"
+        if living
+        else f"none is alive{''.join(refused[-1:])}",
         remedy="start one with `zq worker`",
     )
 

@@ -61,7 +61,8 @@ class Explaining:
             return [_ended(run)], False
         plan = self._engine.plan(run.workflow_id, run.version)
         tasks = self._store.reads.tasks(run.id, limit=len(plan.nodes))
-        workers = [w for w in self._store.fleet.workers() if w["state"] == "active"]
+        fleet = self._store.fleet.workers()
+        workers = [w for w in fleet if w["state"] in {"active", "refused"}]
         open_tasks = [t for t in tasks if not t.state.ended]
         open_tasks.sort(key=lambda t: (t.state in _LAST, t.task_no))
         reasons = _of_run(run, open_tasks)
@@ -170,11 +171,17 @@ def _said(
 
 
 def _queue(queue: str, workers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    mine = [w for w in workers if queue in w["queues"]]
+    of_queue = [w for w in workers if queue in w["queues"]]
+    mine = [w for w in of_queue if w["state"] == "active"]
+    if not mine and of_queue:
+        last = of_queue[-1]
+        return "no_worker", (
+            f"no worker consumes queue {queue!r}: the one on {last['host']} does not start:"
+            f" {last['refusal']}"
+        )
     if not mine:
         return "no_worker", (
-            f"no worker consumes queue {queue!r}: start one with ZQ_WORKER__QUEUES={queue};"
-            " where one ends at once, its log and `zq doctor` beside it say why"
+            f"no worker consumes queue {queue!r}: start one with ZQ_WORKER__QUEUES={queue}"
         )
     if all(w["busy"] >= w["slots"] for w in mine):
         return "workers_busy", f"every slot of the {len(mine)} workers of queue {queue!r} is taken"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 from orchestrator.models.ids import DEFAULT_TENANT
 from orchestrator.models.runs.run import RunState
 from orchestrator.models.runs.task import Failure, TaskError, Wait
+from orchestrator.ports.fleet import Beat
 from tests.api.conftest import TWO, Api, refused
 from tests.factories import beat
 
@@ -95,3 +97,20 @@ def test_the_timeline_has_every_attempt_in_pages(api: Api) -> None:
     assert [(s["node_id"], s["attempt"]) for s in page["items"]] == [("b", 1)]
     assert page["next_cursor"] is None
     assert page["items"][0]["finished_at"] >= page["items"][0]["started_at"]
+
+
+def test_a_worker_that_refuses_to_work_is_the_reason(api: Api) -> None:
+    run_id = api.run()
+    beat = Beat(
+        id=uuid4(), name="w@h", host="h", pid=1, version="1", queues=("default",), slots=0,
+        children=(),
+    )  # fmt: skip
+    why = "ZQ_WORKER__MODULES: tasks cannot be imported: SyntaxError"
+    api.core.store.fleet.refuse(beat, why)
+    (first, *_) = api.get(f"/runs/{run_id}/why").json["reasons"]
+    assert first["code"] == "no_worker"
+    assert first["message"].endswith(f"the one on h does not start: {why}")
+    # One that works takes its place.
+    api.core.store.fleet.beat(replace(beat, id=uuid4(), slots=1, children=(2,)))
+    (first, *_) = api.get(f"/runs/{run_id}/why").json["reasons"]
+    assert first["code"] == "announced"

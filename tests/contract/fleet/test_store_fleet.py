@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from orchestrator.models.ids import DEFAULT_TENANT
-from orchestrator.ports.fleet import Held
+from orchestrator.ports.fleet import Beat, Held
 from orchestrator.ports.moves import Owner
 from tests.contract.player import Player
 from tests.contract.rigs import Rig
@@ -245,3 +245,19 @@ def test_tidy_keeps_a_gone_worker_that_still_holds_an_attempt(rig: Rig) -> None:
     rig.pass_time(25 * 3600)
     rig.store.fleet.tidy(datetime.now(UTC), keys_older_s=60)
     assert player.task("n0").worker == "worker@test"
+
+
+def test_a_refusal_is_kept_once_for_each_worker(rig: Rig) -> None:
+    def refuse(host: str, why: str) -> None:
+        beat = Beat(
+            id=new_id(), name="w", host=host, pid=1, version="1", queues=("default",), slots=0,
+            children=(),
+        )  # fmt: skip
+        rig.store.fleet.refuse(beat, why)
+
+    for host, why in (("one", "first"), ("one", "second"), ("two", "third")):
+        refuse(host, why)
+    found = {(w["host"], w["refusal"]) for w in rig.store.fleet.workers()}
+    assert {("one", "second"), ("two", "third")} <= found
+    assert ("one", "first") not in found
+    assert all(w["slots"] == 0 for w in rig.store.fleet.workers() if w["state"] == "refused")

@@ -14,6 +14,15 @@ ON CONFLICT (id) DO UPDATE
  WHERE w.state = 'active'
 RETURNING state;
 
+-- name: refuse
+-- A worker that does not start to work; of each host and name, the last one.
+WITH before AS (
+    DELETE FROM workers WHERE state = 'refused' AND host = %(host)s AND name = %(name)s)
+INSERT INTO workers (id, name, host, pid, version, queues, slots, children, state, started_at,
+                     beat_at, refusal)
+VALUES (%(id)s, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s, 0, '{}', 'refused',
+        zq_now_v1(), zq_now_v1(), %(reason)s);
+
 -- name: held
 -- The worker's running attempts, each with the reason why it must stop, if there is one; and those
 -- of the last hour that were taken from it, under the claim that it held.
@@ -45,7 +54,7 @@ UPDATE workers SET state = 'stopped', beat_at = zq_now_v1()
 
 -- name: workers
 -- The fleet as it is seen now; a worker is as busy as it is, also with what the asker may not see.
-SELECT id, name, host, pid, version, queues, slots, children, state, started_at,
+SELECT id, name, host, pid, version, queues, slots, children, state, started_at, refusal,
        extract(epoch FROM zq_now_v1() - beat_at)::float8 AS age_s, zq_busy_v1(id) AS busy
   FROM workers
  WHERE beat_at > zq_now_v1() - interval '1 hour'
