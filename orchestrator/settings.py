@@ -131,6 +131,7 @@ class Worker:
     beat_s: float = knob(3.0, "seconds between signs of life", low=0.2)
     lease_s: float = knob(10.0, "seconds without a sign of life until work is lost", low=1)
     grace_s: float = knob(3.0, "seconds between asking a handler to stop and killing it", low=0.1)
+    silent_s: float = knob(60.0, "seconds a busy child without a claim may not move on", low=1)
     stop_s: float = knob(20.0, "seconds a stopping worker may take to finish its work", low=0.1)
     inline: int = knob(100, "tasks a child goes on with in place before it yields; 0: none", low=0)
     inline_s: float = knob(1.0, "seconds a child goes on in place before it yields", low=0)

@@ -19,7 +19,7 @@ CREATE FUNCTION zq_settle_v2(
 RETURNS jsonb LANGUAGE plpgsql
 -- Few rows of a known key, whatever the statistics say.
 SET enable_hashjoin = off SET enable_mergejoin = off
-SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_material = off
 AS $$
 DECLARE
     v_now timestamptz;

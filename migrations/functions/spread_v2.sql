@@ -12,7 +12,11 @@
 CREATE FUNCTION zq_spread_v2(
     p_run uuid, p_done int[], p_seq bigint, p_now timestamptz,
     p_claim uuid, p_worker uuid, p_pid int, p_queues text[], p_take int, p_room int)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+RETURNS jsonb LANGUAGE plpgsql
+-- Each dependant is found by its key. Kept in memory, all tasks of the run would be looked through for
+-- each of them: work that grows with the square of a fan-out.
+SET enable_material = off
+AS $$
 DECLARE
     v_done int[] := p_done;
     v_new int[];

@@ -39,12 +39,6 @@ def come_first() -> None:
     sys.path[:] = _in_order([*sys.path, ROOT])
 
 
-def working_folder_last() -> None:
-    """Undo what a library does that puts the working folder first, as Celery does for Django."""
-    if sys.path and _is_working_folder(sys.path[0]):
-        sys.path.append(sys.path.pop(0))
-
-
 def _is_working_folder(folder: str) -> bool:
     here = str(Path.cwd())
     return folder in {"", here} and here != ROOT

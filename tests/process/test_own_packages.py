@@ -43,22 +43,23 @@ def test_a_command_line_imports_nothing_from_where_it_stands(
     assert sys.path == ["/usr/lib/python", "/site", ROOT]
 
 
-def test_celery_s_way_with_django_does_not_put_the_working_folder_first(tmp_path: Path) -> None:
+def test_a_django_setting_in_the_environment_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "django").mkdir()
     (tmp_path / "django" / "__init__.py").write_text("VERSION = (5, 2)\n")
     (tmp_path / "django" / "conf.py").write_text("settings = object()\n")
     code = (
         "import sys; from orchestrator.settings import Redis, Settings\n"
         "from orchestrator.adapters.celery.app import make_celery\n"
-        "before = sys.path + [sys.argv[1]]\n"
-        "make_celery(Settings(redis=Redis(url='redis://127.0.0.1:1/0')))\n"
-        "assert 'django.conf' in sys.modules and sys.path == before, sys.path\n"
+        "before = list(sys.path)\n"
+        "app = make_celery(Settings(redis=Redis(url='redis://127.0.0.1:1/0')))\n"
+        "assert app.Task.__mro__[1].__module__ == 'celery.app.task', app.Task.__mro__\n"
+        "assert 'django.conf' not in sys.modules and sys.path == before, sys.path\n"
     )
     path = os.pathsep.join([ROOT, str(tmp_path)])
     here = tmp_path / "here"
     here.mkdir()
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(here)],
+        [sys.executable, "-P", "-c", code],
         cwd=here, env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "site"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from orchestrator.errors import StoreUnavailable, ZQError
 from orchestrator.models.definitions.plan import Plan
 from orchestrator.models.runs.task import Claim, Outcome, TaskError
 from orchestrator.ports.moves import LogLine, Moved, Owner, Take
+from workers.busy_marks import BusyMark
 from workers.child.attempt import Attempts
 from workers.child.batch import Batch, HandBack
 from workers.child.capture import Capture
@@ -72,14 +73,19 @@ class Runtime:
             ),
         )
         self._hand_back = HandBack(settings.hand_back_s)
+        self._mark = BusyMark(identity.folder, self._owner.pid)
         self._known: OrderedDict[UUID, Plan] = OrderedDict()
         self._lock = threading.Lock()
         self._patience = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailable),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
-            before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+            before_sleep=self._waits,
             reraise=True,
         )
+
+    def _waits(self, state: tenacity.RetryCallState) -> None:
+        self._mark.busy()
+        tenacity.before_sleep_log(log, logging.WARNING)(state)
 
     def _insist(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Call until Postgres answers: what was computed is kept until the record takes it, or
@@ -95,6 +101,13 @@ class Runtime:
         With Postgres away it waits: a claim without an answer may have been committed, and the same
         one again brings what it holds.
         """
+        self._mark.busy()
+        try:
+            return self._execute(run_id, wanted)
+        finally:
+            self._mark.idle()
+
+    def _execute(self, run_id: UUID, wanted: Sequence[tuple[int, int]]) -> bool:
         batch, won = Batch(wanted), False
         while rest := batch.take(self._first(run_id, batch)):
             claim_id = uuid4()
@@ -163,6 +176,7 @@ class Runtime:
         lines: list[LogLine] = []
         for claim in claims:
             outcome, said = self._attempt(claim, plan, input)
+            self._mark.busy()
             outcomes.append((claim, outcome))
             lines += said
         following = tuple(batch.take(self._slice(plan, batch)))

@@ -16,19 +16,20 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from orchestrator import __version__, settings
 from orchestrator.bootstrap.fleet import FleetCore
 from orchestrator.errors import StoreUnavailable
-from orchestrator.ports.fleet import Beat, Fleet, Held, Pulse
+from orchestrator.ports.fleet import Beat, Held, Pulse
 from orchestrator.process import log_lines
-from orchestrator.settings import Settings
+from workers import busy_marks
 from workers.identity import CARD, CLOSING, Identity, identity
 from workers.stop_notes import STOP_SIGNAL, is_noted, leave_note
 from workers.supervisor.background import BackgroundQuery
 from workers.supervisor.poller import Poller, Seen, children_of, lives
+from workers.supervisor.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -42,26 +43,13 @@ _MARGIN_S = 1.0
 _FAREWELL_S = 3.0
 #: Seconds until a thread that was left behind is taken to have come to its end.
 _STUCK_S = 600.0
+#: Seconds that a child needs beyond a statement's time limit to show that it goes on.
+_MARK_MARGIN_S = 10.0
 
 _NO_ANSWER = "no beat has reached Postgres for almost a lease"
 
 #: An attempt: run, task, number.
 Key = tuple[UUID, int, int]
-
-
-class Record(Protocol):
-    """What a watch needs of the record; `FleetCore` is it."""
-
-    settings: Settings
-    fleet: Fleet
-    #: Seconds a beat may take.
-    answer_s: float
-
-    def conclude(self, held: Held) -> bool:
-        """See `Upkeep.conclude`."""
-
-    def cut(self) -> None:
-        """Let whoever waits for an answer to a beat wait no longer."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,6 +159,7 @@ class Watchdog:
         now = listed - self._ended
         if not self._poller.sees_ends:
             now = {pid for pid in now if lives(pid)}
+        busy_marks.forget(self._me.folder, self._children - now)
         for pid in self._children - now:
             self._poller.forget(pid)
             self._ends.give(partial(self._give_up, pid), lambda _: None, partial(_not_yet, pid))
@@ -232,6 +221,7 @@ class Watchdog:
         if not pulse.alive:
             self._verdict = "the fleet gave it up"
         self._stop_what_must(pulse)
+        self._stop_silent(pulse)
 
     def _unbeaten(self, error: Exception) -> None:
         now, self._sent_at = time.monotonic(), None
@@ -283,6 +273,19 @@ class Watchdog:
             else:
                 self._force(held, key)
         self._asked = {key: asked for key, asked in self._asked.items() if key in current}
+
+    def _stop_silent(self, pulse: Pulse) -> None:
+        """Kill children that are busy, own no attempt and do not move on: their slots are lost."""
+        if self._threads:
+            return
+        # Those of a living claim are judged by its deadline.
+        owners = {held.owner.pid for held in pulse.held if held.verdict != "taken"}
+        statement_s = self._core.settings.database.statement_timeout_s + _MARK_MARGIN_S
+        for pid in self._children - owners:
+            silent_s = busy_marks.silent_s(self._me.folder, pid)
+            if silent_s > max(self._settings.silent_s, statement_s):
+                log.warning("child %s has not moved on for %.0f s: killed", pid, silent_s)
+                self._poller.send(pid, signal.SIGKILL)
 
     def _ask(self, held: Held) -> None:
         pid = held.owner.pid

@@ -14,7 +14,6 @@ from kombu import Exchange, Queue
 
 from orchestrator.errors import SettingsError
 from orchestrator.ports.dispatch import FINISH_QUEUE, FINISH_RUN
-from orchestrator.process import own_packages
 from orchestrator.settings import Settings
 
 #: Seconds a chord's keys live: above the longest run worth counting. When they are gone the run
@@ -26,8 +25,9 @@ _LONGEST_READ_S = 2.0
 def make_celery(settings: Settings) -> Celery:
     """Return the application for these settings; it connects when it is first used."""
     broker = settings.broker.url or settings.redis.url
-    app = Celery("zq", broker=broker, backend=settings.redis.url, set_as_current=False)
-    own_packages.working_folder_last()
+    # Without fixups: DJANGO_SETTINGS_MODULE would change the class of every task, and put the
+    # working folder first among the places to import from.
+    app = Celery("zq", broker=broker, backend=settings.redis.url, set_as_current=False, fixups=[])
     timeouts = {
         # A worker's main loop may stand still for as long, and must not be taken for hung.
         "socket_timeout": min(settings.redis.timeout_s, _LONGEST_READ_S),
