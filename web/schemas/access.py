@@ -8,7 +8,7 @@ from marshmallow import Schema, fields, validate
 
 from orchestrator.models.access.permissions import Permission, PrincipalKind
 from orchestrator.ports.access import UserState
-from web.schemas.fields import Count, Flag, Moment, at
+from web.schemas.fields import BoundedList, Count, Flag, Moment, at
 
 _SECRET = "Shown in this answer and never again."  # noqa: S105
 PERMISSIONS = sorted(str(p) for p in Permission)
@@ -21,7 +21,7 @@ def _text(most: int, *, least: int = 1, **more: Any) -> fields.String:
 def _roles(**more: Any) -> fields.List[str]:
     metadata = {"description": "Built-in roles, or the tenant's own."}
     most = validate.Length(max=20)
-    return fields.List(_text(64), validate=most, metadata=metadata, **more)
+    return BoundedList(_text(64), validate=most, metadata=metadata, **more)
 
 
 class LoginBody(Schema):
@@ -231,7 +231,7 @@ class KeyBody(Schema):
 
     name = _text(200, required=True)
     roles = _roles(load_default=list)
-    scopes = fields.List(
+    scopes = BoundedList(
         fields.String(validate=validate.OneOf(PERMISSIONS)),
         load_default=None,
         allow_none=True,
@@ -273,7 +273,7 @@ class RoleList(Schema):
 
 
 def _permissions() -> fields.List[str]:
-    return fields.List(
+    return BoundedList(
         fields.String(validate=validate.OneOf(PERMISSIONS)),
         required=True,
         validate=validate.Length(max=len(PERMISSIONS)),
@@ -333,4 +333,4 @@ class GrantItem(Schema):
 class GrantsBody(Schema):
     """All grants that a workflow is to have."""
 
-    items = fields.List(fields.Nested(GrantItem), required=True, validate=validate.Length(max=200))
+    items = BoundedList(fields.Nested(GrantItem), required=True, validate=validate.Length(max=200))

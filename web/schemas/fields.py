@@ -146,6 +146,19 @@ def cursor(last: UUID | int) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
+class BoundedList(ma.fields.List[Any]):
+    """A list whose length is judged before its items are: a million of them take seconds."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> list[Any]:
+        if isinstance(value, list):
+            for check in self.validators:
+                if isinstance(check, validate.Length):
+                    check(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class Words(ma.fields.List[str]):
     """A filter of several words: repeated, separated by commas, or both."""
 

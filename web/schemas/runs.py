@@ -12,6 +12,7 @@ from orchestrator.services.runs.log_search import LEVELS
 from web.schemas.fields import (
     MAX_PAGE,
     MAX_SEQ,
+    BoundedList,
     Moment,
     NumberCursor,
     PageQuery,
@@ -34,7 +35,7 @@ def _tag(value: str) -> None:
 def tag_list() -> fields.List[str]:
     """Return a field of tags: each 1 to 64 printable characters, at most 20."""
     tag = fields.String(validate=[validate.Length(1, 64), _tag])
-    return fields.List(tag, load_default=list, validate=validate.Length(max=20))
+    return BoundedList(tag, load_default=list, validate=validate.Length(max=20))
 
 
 class RunsFilter(Schema):

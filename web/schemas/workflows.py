@@ -7,6 +7,7 @@ from marshmallow import Schema, fields, validate
 from orchestrator.models.definitions.saved import WorkflowStatus
 from web.schemas.fields import (
     MAX_PAGE,
+    BoundedList,
     Count,
     Flag,
     NumberCursor,
@@ -95,7 +96,7 @@ class ImportQuery(Schema):
 class ActivateBody(Schema):
     """Which workflows."""
 
-    workflow_ids = fields.List(fields.UUID(), required=True, validate=validate.Length(1, MAX_PAGE))
+    workflow_ids = BoundedList(fields.UUID(), required=True, validate=validate.Length(1, MAX_PAGE))
 
 
 class ActivatedItem(Schema):

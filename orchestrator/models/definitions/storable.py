@@ -27,21 +27,23 @@ def unstorable(document: Any) -> Iterator[Problem]:
     """What no database or JSON reader keeps: NUL, half characters, NaN, integers beyond ±2^53,
     bottomless nesting."""
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), document)]
-    for _ in range(MAX_PARTS):
-        if not waiting:
-            return
+    parts = 1
+    while waiting and parts <= MAX_PARTS:
         path, item = waiting.pop()
         if len(path) > MAX_DEPTH:
             text = f"nested more than {MAX_DEPTH} deep; flatten it"
             yield Problem(place(path[:8]), "too_deep", text)
         elif isinstance(item, Mapping):
             named = [key for key in item if isinstance(key, str) and not _broken(key)]
-            waiting += [((*path, key), item[key]) for key in named]
+            parts += len(named)
+            doubtful = [key for key in named if not _plain(item[key])]
+            waiting += [((*path, key), item[key]) for key in doubtful]
             if len(named) < len(item):
                 text = "a field's name must be text without NUL or half characters"
                 yield Problem(place(path), "bad_text", text)
         elif isinstance(item, list):
-            waiting += [((*path, no), value) for no, value in enumerate(item)]
+            parts += len(item)
+            waiting += [((*path, no), value) for no, value in enumerate(item) if not _plain(value)]
         elif isinstance(item, str) and _broken(item):
             text = "holds NUL or half of a surrogate pair; remove it"
             yield Problem(place(path), "bad_text", text)
@@ -52,7 +54,8 @@ def unstorable(document: Any) -> Iterator[Problem]:
             shown = item if abs(item) < 10**30 else "a number"
             text = f"{shown} is beyond ±2^53; write it as text, in quotes"
             yield Problem(place(path), "integer_too_large", text)
-    yield Problem("", "too_large", f"more than {MAX_PARTS} values; split it")
+    if parts > MAX_PARTS:
+        yield Problem("", "too_large", f"more than {MAX_PARTS} values; split it")
 
 
 def surely_storable(value: Any) -> bytes | None:
@@ -64,6 +67,14 @@ def surely_storable(value: Any) -> bytes | None:
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH or _DOUBTFUL.search(raw):
         return None
     return raw
+
+
+def _plain(value: Any) -> bool:
+    """Tell whether a value holds nothing else and is surely storable: most are."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii() and "\0" not in value
+    return kind is bool or value is None or (kind is int and -MAX_INT <= value <= MAX_INT)
 
 
 def _broken(text: str) -> bool:

@@ -10,11 +10,12 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validate
+from marshmallow import RAISE, ValidationError, fields, post_load, validate
 
 from orchestrator.models.definitions import node as rules
 from orchestrator.models.definitions.node import Backoff, OnLost, TriggerRule
 from orchestrator.models.text import normal_name
+from orchestrator.services.definitions.plain_shape import Items, ShapeSchema
 
 REFUSED_RULES = ("one_success", "one_failed", "always")
 MAX_NAME = 120
@@ -133,7 +134,7 @@ def _one_of(values: type[Backoff | OnLost], text: str) -> fields.String:
     return fields.String(validate=validate.OneOf(list(values)), metadata=_about(text))
 
 
-class RetrySchema(Schema):
+class RetrySchema(ShapeSchema):
     """How a failed task is tried again; what is left out is as `settings.retry` says."""
 
     class Meta:
@@ -152,7 +153,7 @@ class RetrySchema(Schema):
     )
 
 
-class SettingsSchema(Schema):
+class SettingsSchema(ShapeSchema):
     """What holds for the whole workflow."""
 
     class Meta:
@@ -167,7 +168,7 @@ class SettingsSchema(Schema):
     )
 
 
-class PositionSchema(Schema):
+class PositionSchema(ShapeSchema):
     """Where the editor shows the node."""
 
     class Meta:
@@ -177,7 +178,7 @@ class PositionSchema(Schema):
     y = Number(required=True)
 
 
-class NodeDataSchema(Schema):
+class NodeDataSchema(ShapeSchema):
     """What the node does, and how."""
 
     class Meta:
@@ -203,8 +204,10 @@ class NodeDataSchema(Schema):
     priority = _count(0, rules.MAX_PRIORITY, "0 to 9; higher starts first.")
 
 
-class NodeSchema(Schema):
+class NodeSchema(ShapeSchema):
     """A vertex, in React Flow's shape."""
+
+    EDITOR_KEYS = NODE_EDITOR_KEYS
 
     class Meta:
         unknown = RAISE
@@ -214,13 +217,11 @@ class NodeSchema(Schema):
     position = fields.Nested(PositionSchema)
     data = fields.Nested(NodeDataSchema)
 
-    @pre_load
-    def drop_editor_keys(self, data: Any, **kwargs: Any) -> Any:
-        return _without(data, NODE_EDITOR_KEYS)
 
-
-class EdgeSchema(Schema):
+class EdgeSchema(ShapeSchema):
     """`target` waits for `source`; with `sourceHandle`, only if that branch is taken."""
+
+    EDITOR_KEYS = EDGE_EDITOR_KEYS
 
     class Meta:
         unknown = RAISE
@@ -233,12 +234,8 @@ class EdgeSchema(Schema):
         data_key="sourceHandle", allow_none=True, metadata=_about("A branch's handle.")
     )
 
-    @pre_load
-    def drop_editor_keys(self, data: Any, **kwargs: Any) -> Any:
-        return _without(data, EDGE_EDITOR_KEYS)
 
-
-class WorkflowSchema(Schema):
+class WorkflowSchema(ShapeSchema):
     """A workflow's definition."""
 
     class Meta:
@@ -259,18 +256,12 @@ class WorkflowSchema(Schema):
         keys=fields.String(), allow_none=True, metadata=_about("JSON Schema of a run's input.")
     )
     settings = fields.Nested(SettingsSchema, allow_none=True)
-    nodes = fields.List(fields.Nested(NodeSchema), required=True)
-    edges = fields.List(fields.Nested(EdgeSchema))
+    nodes = Items(NodeSchema, required=True)
+    edges = Items(EdgeSchema)
 
     @post_load
     def one_form(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {**data, "name": normal_name(data["name"])}
-
-
-def _without(data: Any, keys: frozenset[str]) -> Any:
-    if not isinstance(data, Mapping) or keys.isdisjoint(data):
-        return data
-    return {key: value for key, value in data.items() if key not in keys}
 
 
 FIELD_NAMES = sorted(

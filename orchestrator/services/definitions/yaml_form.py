@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import yaml
 
-from orchestrator.errors import InvalidDefinition, Problem, did_you_mean, gathered
+from orchestrator.errors import MAX_PROBLEMS, InvalidDefinition, Problem, did_you_mean, gathered
 from orchestrator.models.definitions import graph
 from orchestrator.models.definitions.node import (
     DEFAULT_PRIORITY,
@@ -24,9 +25,12 @@ from orchestrator.models.definitions.node import (
     TriggerRule,
 )
 from orchestrator.models.definitions.saved import WorkflowStatus
+from orchestrator.models.definitions.validation import MAX_NODES
 from orchestrator.models.text import normal_name
 
 MAX_CHARACTERS = 5_000_000
+#: Lists, maps, keys and texts of YAML, at 2 µs each; values of JSON, which is read in no time.
+MAX_VALUES, MAX_JSON_VALUES = 500_000, 1_000_000
 MAX_DEPTH = 64
 COLUMN_PX, ROW_PX = 260, 120
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -129,7 +133,7 @@ def load_yaml(text: str) -> Any:
     """
     if len(text) > MAX_CHARACTERS:
         raise _refuse("too_large", f"more than {MAX_CHARACTERS} characters; split the workflow")
-    if text.lstrip()[:1] in ("{", "["):
+    if text.lstrip()[:1] in ("{", "[") and text.count(",") < MAX_JSON_VALUES:
         with suppress(ValueError, RecursionError):
             return json.loads(
                 text,
@@ -150,8 +154,11 @@ def load_yaml(text: str) -> Any:
 def _read(text: str) -> Any:
     top = _Open([])
     stack = [top]
-    for event in yaml.parse(text, Loader=_LOADER):
+    for no, event in enumerate(yaml.parse(text, Loader=_LOADER)):
         line = event.start_mark.line if event.start_mark else 0
+        if no > MAX_VALUES:
+            text = f"more than {MAX_VALUES:,} values; split the workflow"
+            raise _refuse("too_large", text, line=line)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _refuse(
                 "bad_yaml", "anchors and aliases (& *) are not read; repeat it", line=line
@@ -190,8 +197,11 @@ def read(text: str) -> tuple[dict[str, Any], list[Problem]]:
         return document, []
     if not isinstance(nodes, dict):
         raise _refuse("missing_field", "write `nodes:` as a map of ids", "nodes")
+    if len(nodes) > MAX_NODES:
+        text = f"{len(nodes)} nodes; at most {MAX_NODES} are allowed"
+        raise _refuse("too_many_nodes", text, "nodes")
     found: list[Problem] = []
-    found += [_unknown(name, name, _OUTER, None) for name in document if name not in _OUTER]
+    found += _strange(document, "", _OUTER, None)
     if "edges" in document:
         text = "with `nodes` as a map, write `needs` in place of edges"
         found.append(Problem("edges", "unknown_field", text))
@@ -216,9 +226,20 @@ def beside(found: list[Problem], more: list[Problem]) -> list[Problem]:
     return more
 
 
-def _unknown(name: str, path: str, known: tuple[str, ...], node: str | None) -> Problem:
-    text = f"is not a known field{did_you_mean(name, list(known)) or '; remove it'}"
-    return Problem(path, "unknown_field", text, node)
+def _strange(
+    given: Mapping[str, Any], at: str, known: tuple[str, ...], node: str | None
+) -> list[Problem]:
+    """Return a problem for each field that is not known, as many as are told and one more."""
+    names = islice((name for name in given if name not in known), MAX_PROBLEMS + 1)
+    return [
+        Problem(
+            f"{at}{name}",
+            "unknown_field",
+            f"is not a known field{did_you_mean(name, known) or '; remove it'}",
+            node,
+        )
+        for name in names
+    ]
 
 
 def _node(name: str, given: Any, found: list[Problem]) -> dict[str, Any]:
@@ -228,7 +249,8 @@ def _node(name: str, given: Any, found: list[Problem]) -> dict[str, Any]:
     if not isinstance(given, dict):
         found.append(Problem(at, "invalid_field", "write a map with `type:`", name))
         return {"id": name, "type": "noop", "data": {}}
-    found += [_unknown(key, f"{at}.{key}", _NODE, name) for key in given if key not in _NODE]
+    if len(found) <= MAX_PROBLEMS:
+        found += _strange(given, f"{at}.", _NODE, name)
     shape: dict[str, Any] = {"id": name}
     if "type" in given:
         shape["type"] = given["type"]
@@ -249,6 +271,8 @@ def _edges(
     made = []
     for no, entry in enumerate(entries):
         source, dot, handle = entry.partition(".")
+        if len(found) > MAX_PROBLEMS:
+            break
         if source not in nodes:
             near = did_you_mean(source, nodes)
             text = f"there is no node '{source[:80]}'{near}"
