@@ -17,7 +17,8 @@ from tests.contract.rigs import PostgresRig
 _VALUES: dict[str, Any] = {
     "but": [], "children": [1], "host": "h", "id": str(uuid4()), "lease_s": 10.0, "limit": 9,
     "name": "n", "older_s": 5.0, "only": False, "pid": 1, "queue": "default",
-    "queues": ["default"], "reason": "r", "slots": 2, "tenants": [], "version": "1", "worker_id": str(uuid4()),
+    "queues": ["default"], "reason": "r", "slots": 2, "tenants": [], "version": "1",
+    "worker_id": str(uuid4()),
 }  # fmt: skip
 #: Tables that grow with every run.
 _GROWING = re.compile(r"(runs|run_counters|tasks|attempts|events)(_\w+)?")
