@@ -28,7 +28,9 @@ def forms(value: str) -> frozenset[str]:
         found |= _in_base64(data)
         if not _PLAIN.match(text):
             found |= {text.replace(" ", "+"), repr(text)[1:-1]}
-            found |= {html.escape(text), html.escape(text, quote=False)}
+            found |= {escaped := html.escape(text), html.escape(text, quote=False)}
+            # Jinja and Go name the quotes by their decimal numbers.
+            found.add(escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;"))
             found |= (once := _in_json(text))
             found |= {twice for inner in once for twice in _in_json(inner)}
     return frozenset(form for form in found if len(form) >= MIN_CHARS)

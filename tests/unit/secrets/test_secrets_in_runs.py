@@ -377,3 +377,8 @@ def test_what_is_kept_at_hand_is_bounded() -> None:
     assert lookups.asked == []
     lookups.read(MINE, "secrets.s0")
     assert len(lookups.asked) == 1
+
+
+def test_a_secret_in_html_with_decimal_numbers_for_quotes_is_masked() -> None:
+    masker = Masker(['it\'s "so" <secret>'])
+    assert masker.text("k=it&#39;s &#34;so&#34; &lt;secret&gt;.") == "k=***."
