@@ -32,6 +32,7 @@ ALIVE, CLOSING = b".", b"!"
 #: In the folder: locked by whoever made it.
 LOCK = "lock"
 _PREFIX = "zq-worker-"
+_MULTIPROCESSING = "multiprocessing"
 #: Seconds after which a folder without a holder was not just being made.
 _SETTLED_S = 60.0
 #: The lock that this process holds.
@@ -61,6 +62,23 @@ def fresh(environment: MutableMapping[str, str]) -> Identity:
     environment[FOLDER] = folder
     _hold(Path(folder))
     return _read(environment)
+
+
+def keep_temporary(folder: Path) -> None:
+    """Let `multiprocessing` and Celery's own copy of it keep their files in a worker's folder.
+
+    They remove theirs when a process ends well; of a killed one they are swept with the folder.
+    Children take it over. Whatever else is made with `tempfile` stays where it was.
+    """
+    # A supervisor, which needs neither, imports this module too.
+    import multiprocessing
+
+    import billiard
+
+    within = folder / _MULTIPROCESSING
+    within.mkdir(exist_ok=True)
+    for process in (multiprocessing.current_process(), billiard.current_process()):
+        vars(process)["_config"]["tempdir"] = str(within)
 
 
 def _hold(folder: Path) -> None:

@@ -21,7 +21,7 @@ from orchestrator.ports.dispatch import EXECUTE, FINISH_RUN
 from orchestrator.ports.fleet import Beat
 from orchestrator.process import start_check
 from orchestrator.settings import Settings
-from workers.identity import identity
+from workers.identity import identity, keep_temporary
 
 if TYPE_CHECKING:
     from workers.child.runtime import Runtime
@@ -133,6 +133,7 @@ def register(app: Celery, settings: Settings) -> None:
             sys.stderr.write(f"zq worker: {error.detail}\n")
             refused(settings, error.detail)
             sys.exit(start_check.REFUSED)
+        keep_temporary(identity().folder)
 
     signals.celeryd_init.connect(check, weak=False)
     # Celery kills a child that takes longer to get ready; modules of users may take their time.

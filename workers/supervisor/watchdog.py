@@ -7,9 +7,9 @@ watch goes on, and stops its worker before the lease is over.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
+import shutil
 import signal
 import sys
 import time
@@ -370,10 +370,7 @@ class Watchdog:
                 self._core.cut()
                 log.warning("could not say goodbye in time, the lease will run out")
         self._ends.stop()
-        with contextlib.suppress(OSError):
-            for path in self._me.folder.glob("*"):
-                path.unlink(missing_ok=True)
-            self._me.folder.rmdir()
+        shutil.rmtree(self._me.folder, ignore_errors=True)
 
 
 def _not_yet(pid: int, error: Exception) -> None:

@@ -49,3 +49,23 @@ def test_only_folders_of_killed_incarnations_are_swept(
     finally:
         for process in (dead, living):
             process.communicate("")
+
+
+def test_files_of_multiprocessing_are_in_the_workers_folder_and_users_are_not(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import billiard.util, multiprocessing.util, tempfile;"
+        "from workers.identity import fresh, keep_temporary;"
+        "folder = fresh({}).folder; keep_temporary(folder);"
+        "print(folder, multiprocessing.util.get_temp_dir(), billiard.util.get_temp_dir(),"
+        " tempfile.mkdtemp(), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    folder, theirs, celerys, users = map(Path, done.stdout.split())
+    assert theirs.parent == celerys.parent == folder
+    assert users.parent == tmp_path
