@@ -39,7 +39,7 @@ def test_documents_have_the_fields_of_the_api(core: Connection) -> None:
         fields = typing.get_type_hints(getattr(documents, name))
         assert fields.keys() == schemas[schema]["properties"].keys(), name
     for name, schema in (
-        ("RunDoc", "Run"),
+        ("RunDoc", "RetriedRun"),
         ("TaskDoc", "Task"),
         ("WorkflowDoc", "WorkflowDocument"),
     ):

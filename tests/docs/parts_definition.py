@@ -25,6 +25,7 @@ from orchestrator.models.runs.rules import rule_met
 from orchestrator.services.definitions import reading as definitions
 from orchestrator.services.definitions import schemas
 from orchestrator.services.definitions import yaml_form as definition_yaml
+from orchestrator.services.definitions.plain_shape import Items
 
 #: What the code says elsewhere than in a field's metadata.
 _ABOUT = {
@@ -43,6 +44,7 @@ _KINDS: dict[type, str] = {
     fields.String: "text",
     fields.Dict: "object",
     fields.List: "list",
+    Items: "list",
     fields.Nested: "object",
 }
 _DATA_DEFAULTS = {

@@ -24,7 +24,10 @@ class Zq:
 
     def __init__(self, home: Path, port: int = 0) -> None:
         self.home = home
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(_OWN)}
+        # Whatever terminal the tests run in, what is printed here is not for it.
+        self.env = {
+            k: v for k, v in os.environ.items() if not k.startswith(_OWN) and k != "COLUMNS"
+        }
         self.env |= {"ZQ_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         if port:
             self.env["ZQ_WEB__PORT"] = str(port)

@@ -194,7 +194,7 @@ def test_another_version_numbers_its_tasks_anew(rig: Rig) -> None:
         origin_run_id=origin.id, version=2, input={"day": 2},
     )  # fmt: skip
     with rig.store.begin() as unit:
-        saved = unit.workflows.get(origin.tenant_id, origin.workflow_id)
+        saved = unit.workflows.get_workflow(origin.tenant_id, origin.workflow_id)
         assert saved is not None
         unit.workflows.change(replace(saved, version=2), {"name": saved.name}, second)
         moved = unit.store_rerun(new, {1: 0, 3: 1})
